@@ -1,0 +1,1 @@
+"""Who did what, and may they: limits, gate, ledger, and the driver of the engine."""

@@ -1,0 +1,1 @@
+"""The command `stores`: parses, calls, prints. It holds no rule."""
