@@ -1,0 +1,313 @@
+"""The programs of the sandbox, compiled from pinned Go modules once and then taken from the cache.
+
+Every group is a Go module of its own below `sandbox/programs/`, so that no program's dependencies move another's.
+Nothing is downloaded but module sources, whose hashes are in the committed go.sum files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from types import MappingProxyType
+from typing import IO, Final
+
+from sandbox import cache
+from sandbox.progress import Progress, Report
+from stacks.errors import ClusterUnreachableError, UsageError
+
+SOURCES: Final = Path(__file__).parent / "programs"
+MINIMUM_GO: Final = (1, 26)
+OTHER_WAY: Final = "or use a cluster of your own (kind, k3s, Docker Desktop) and the official Pulumi CLI, see README.md"
+_REPORT_EVERY_S: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Programs that are built together from one Go module.
+
+    `packages` maps a program's name to the package it is built from; `stamps` are the variables that hold its version.
+    `expected_s` was measured on 2 otherwise idle cores with nothing cached, modules included.
+    """
+
+    name: str
+    version: str
+    packages: Mapping[str, str]
+    stamps: Mapping[str, str]
+    expected_s: float
+
+    @property
+    def folder(self) -> Path:
+        """Where the group's go.mod is."""
+        return SOURCES / self.name
+
+    @property
+    def flags(self) -> Sequence[str]:
+        """What `go build` and `go list` are both called with: the compiler's cache depends on it."""
+        stamps = "".join(f" -X {variable}={value}" for variable, value in self.stamps.items())
+        return ("-trimpath", "-ldflags", f"-s -w{stamps}")
+
+
+_KUBERNETES: Final = "v1.34.3"
+_ENGINE: Final = "v3.259.0"
+_HELM: Final = "v3.20.2"
+_COREDNS: Final = "v1.14.7"
+
+GROUPS: Final = (
+    Group(
+        name="engine",
+        version=_ENGINE,
+        packages={"pulumi": "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
+        stamps={"github.com/pulumi/pulumi/sdk/v3/go/common/version.Version": _ENGINE},
+        expected_s=270,
+    ),
+    Group(
+        name="kubernetes",
+        version=_KUBERNETES,
+        packages={
+            name: f"k8s.io/kubernetes/cmd/{name}"
+            for name in ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet")
+        },
+        stamps={
+            "k8s.io/component-base/version.gitVersion": _KUBERNETES,
+            "k8s.io/component-base/version.gitMajor": "1",
+            "k8s.io/component-base/version.gitMinor": "34",
+        },
+        expected_s=320,
+    ),
+    Group(
+        name="helm",
+        version=_HELM,
+        packages={"helm": "helm.sh/helm/v3/cmd/helm"},
+        stamps={"helm.sh/helm/v3/internal/version.version": _HELM},
+        expected_s=75,
+    ),
+    Group(
+        name="coredns",
+        version=_COREDNS,
+        packages={"coredns": "."},
+        stamps={},
+        expected_s=60,
+    ),
+)
+
+VERSIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {program: group.version for group in GROUPS for program in group.packages}
+)
+
+
+def build(cache_root: Path, report: Report) -> Mapping[str, Path]:
+    """Make every program exist in the cache and return the path of each. Raises UsageError where Go is not usable."""
+    go = require_go()
+    entries = {group.name: _entry(cache_root, group, go) for group in GROUPS}
+    missing = [group for group in GROUPS if not entries[group.name].is_dir()]
+    pace = Pace({group.name: group.expected_s for group in missing})
+    for ordinal, group in enumerate(missing):
+        watch = _Watch(group, ordinal, len(missing), pace, report)
+        cache.ensure(entries[group.name], partial(_compile, group, watch), waiting=watch.waiting)
+    return _paths(entries)
+
+
+def built(cache_root: Path) -> Mapping[str, Path] | None:
+    """Return the programs if all of them are in the cache for the sources as they are now, else None."""
+    go = go_version()
+    entries = {group.name: _entry(cache_root, group, go or "") for group in GROUPS}
+    return _paths(entries) if all(entry.is_dir() for entry in entries.values()) else None
+
+
+def key(group: Group, go: str) -> str:
+    """Return the name of the group's cache entry: another source, flag or compiler is another entry."""
+    files = sorted(path for path in group.folder.rglob("*") if path.suffix in {".go", ".mod", ".sum"})
+    parts: list[bytes | str] = [go, *group.flags, *(f"{name}={package}" for name, package in group.packages.items())]
+    for path in files:
+        parts += [path.relative_to(group.folder).as_posix(), path.read_bytes()]
+    return cache.key_of(*parts)
+
+
+def go_problem() -> str | None:
+    """Return what is wrong with the machine's Go, or None when it is good enough."""
+    wanted = ".".join(str(part) for part in MINIMUM_GO)
+    version = go_version()
+    if version is None:
+        return f"Go {wanted} or newer is not installed"
+    if parse_go_version(version) < MINIMUM_GO:
+        return f"Go is {version.removeprefix('go')}, and {wanted} or newer is needed"
+    return None
+
+
+def require_go() -> str:
+    """Return the version of a Go that can compile the programs. Raises UsageError when there is none on PATH."""
+    problem = go_problem()
+    if problem is not None:
+        raise UsageError("sandbox", problem, f"install it and run the command again, {OTHER_WAY}")
+    return go_version() or ""
+
+
+def go_version() -> str | None:
+    """Return the compiler's version as it names itself (`go1.26.8`), or None when there is no Go."""
+    program = shutil.which("go")
+    if program is None:
+        return None
+    result = subprocess.run(
+        [program, "env", "GOVERSION"], capture_output=True, text=True, env=_environment(), check=False
+    )
+    return result.stdout.strip() or None
+
+
+def parse_go_version(version: str) -> tuple[int, int]:
+    """Return major and minor of `go1.26.8` or `go1.27rc1`; (0, 0) for a version of no known form."""
+    match = re.match(r"go(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+class Pace:
+    """How long is left, from recorded durations that are corrected by what was measured on this machine."""
+
+    def __init__(self, expected_s: Mapping[str, float]) -> None:
+        self._expected_s = dict(expected_s)
+        self._finished: dict[str, float] = {}
+
+    def finish(self, name: str, took_s: float) -> None:
+        """Take the group's real duration into account from now on."""
+        self._finished[name] = took_s
+
+    def remaining_s(self, name: str, elapsed_s: float, fraction: float) -> float:
+        """Return the seconds left in all, while `name` runs and `fraction` of it (0 to 1) is done."""
+        later = sum(
+            expected for other, expected in self._expected_s.items() if other != name and other not in self._finished
+        )
+        current = self._expected_s[name] * self._factor()
+        if fraction > 0.1:
+            # The first packages of a group are small ones of the standard library, so the recorded duration
+            # counts at first and the measured one at the end.
+            current = (1 - fraction) * current + fraction * (elapsed_s / fraction)
+        return max(current * (1 - fraction), 1.0) + later * self._factor()
+
+    def _factor(self) -> float:
+        expected = sum(self._expected_s[name] for name in self._finished)
+        return sum(self._finished.values()) / expected if expected else 1.0
+
+
+class _Watch:
+    """Turns what the compiler says into reports about one group."""
+
+    def __init__(self, group: Group, ordinal: int, total: int, pace: Pace, report: Report) -> None:
+        self._group = group
+        self._ordinal = ordinal
+        self._total = total
+        self._pace = pace
+        self._report = report
+        self._started = time.monotonic()
+        self.packages_total = 0
+        self.packages_done = 0
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+
+    def waiting(self) -> None:
+        self._say(f"waiting for another build of {self._group.name}", None)
+
+    def downloading(self) -> None:
+        self._say(f"{self._group.name} {self._group.version}: fetching module sources", 0.0)
+
+    def compiling(self) -> None:
+        fraction = min(self.packages_done / self.packages_total, 1.0) if self.packages_total else 0.0
+        count = f"{self.packages_done} of {self.packages_total} packages" if self.packages_total else "linking"
+        self._say(f"{self._group.name} {self._group.version}: {count}", fraction)
+
+    def finished(self) -> None:
+        self._pace.finish(self._group.name, time.monotonic() - self._started)
+
+    def _say(self, detail: str, fraction: float | None) -> None:
+        elapsed_s = time.monotonic() - self._started
+        remaining_s = None if fraction is None else self._pace.remaining_s(self._group.name, elapsed_s, fraction)
+        self._report(Progress("programs", detail, done=self._ordinal, total=self._total, remaining_s=remaining_s))
+
+
+def _compile(group: Group, watch: _Watch, folder: Path) -> None:
+    watch.start()
+    watch.downloading()
+    watch.packages_total = _stale_packages(group)
+    watch.compiling()
+    binaries = folder / "bin"
+    binaries.mkdir()
+    # -v names each package when it is compiled; packages from Go's own cache are not named.
+    command = ["go", "build", "-v", *group.flags, "-o", f"{binaries}/", *group.packages.values()]
+    process = subprocess.Popen(
+        command, cwd=group.folder, env=_environment(), text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    last_lines: deque[str] = deque(maxlen=15)
+    assert process.stderr is not None  # noqa: S101 - asked for above
+    reader = Thread(target=_count_lines, args=(process.stderr, watch, last_lines), daemon=True)
+    reader.start()
+    try:
+        while True:
+            try:
+                code = process.wait(timeout=_REPORT_EVERY_S)
+                break
+            except subprocess.TimeoutExpired:
+                watch.compiling()
+    finally:
+        process.kill()
+        reader.join()
+    if code != 0:
+        raise _build_failed(group, "\n".join(last_lines))
+    absent = [name for name in group.packages if not (binaries / name).is_file()]
+    if absent:
+        raise _build_failed(group, f"the compiler wrote no {', '.join(absent)}")
+    watch.finished()
+
+
+def _count_lines(stream: IO[str], watch: _Watch, last_lines: deque[str]) -> None:
+    for line in stream:
+        last_lines.append(line.rstrip())
+        watch.packages_done += 1
+
+
+def _stale_packages(group: Group) -> int:
+    """Return how many packages are still to be compiled. Fetches the module sources as a side effect."""
+    command = ["go", "list", "-deps", *group.flags, "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"]
+    result = subprocess.run(
+        [*command, *group.packages.values()],
+        cwd=group.folder, env=_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if result.returncode != 0:
+        raise _build_failed(group, "\n".join(result.stderr.strip().splitlines()[-15:]))
+    return len(result.stdout.split())
+
+
+def _build_failed(group: Group, said: str) -> ClusterUnreachableError:
+    return ClusterUnreachableError(
+        "sandbox",
+        f"{group.name} {group.version} could not be built, Go said:\n{said}",
+        "check that the Go module proxy can be reached and the disk has room, then run the command again: "
+        f"it goes on where it stopped; {OTHER_WAY}",
+    )
+
+
+def _entry(cache_root: Path, group: Group, go: str) -> Path:
+    return cache_root / "programs" / f"{group.name}-{key(group, go)}"
+
+
+def _paths(entries: Mapping[str, Path]) -> Mapping[str, Path]:
+    return MappingProxyType(
+        {program: entries[group.name] / "bin" / program for group in GROUPS for program in group.packages}
+    )
+
+
+def _environment() -> Mapping[str, str]:
+    return {
+        **os.environ,
+        "CGO_ENABLED": "0",  # static programs: CoreDNS runs in an image that holds nothing else
+        "GOFLAGS": "-mod=readonly",  # go.mod and go.sum are what was reviewed
+        "GOTOOLCHAIN": "local",  # never download another compiler
+        "GOWORK": "off",
+    }
