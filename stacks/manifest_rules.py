@@ -1,0 +1,229 @@
+"""Rules that look at more than one value of a manifest. Pure: data in, problems out.
+
+They work on drafts, what could be read of each block, so that a block with a mistake still takes part: a person sees
+all problems at once and not one layer after the other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from components import naming
+from stacks.errors import Problem
+from stacks.manifest_model import SizeKey, Sizes, sizes_of
+from stacks.manifest_problems import block_label, nearest
+from stacks.quantities import format_bytes, format_cpu_millis
+from stacks.yaml_document import KeyPath, YamlDocument
+
+STORES_PER_CELL: Final = 10
+
+_SUMS: Final[Mapping[str, tuple[SizeKey, SizeKey]]] = {
+    "cpu": ("web.cpu", "database.cpu"),
+    "memory": ("web.memory", "database.memory"),
+    "storage": ("database.storage", "uploads.storage"),
+}
+_SETTINGS: Final = {"cpu": "stores:quotaCpu", "memory": "stores:quotaMemory", "storage": "stores:quotaStorage"}
+
+
+@dataclass(frozen=True)
+class Caps:
+    """What one store may take in all, over its containers and volumes.
+
+    `defaults` are the sizes of the environment's values, for blocks that name none; without them only what a block
+    names is summed up. An update starts the new web pod before the old one ends, so there must be room for `web_pods`:
+    a store that just fits when it is made could never be updated.
+    """
+
+    cpu_millis: int
+    memory_bytes: int
+    storage_bytes: int
+    defaults: Sizes = field(default_factory=dict)
+    web_pods: int = 2
+
+    def of(self, kind: str) -> int:
+        """Return the cap of `cpu`, `memory` or `storage`."""
+        return {"cpu": self.cpu_millis, "memory": self.memory_bytes, "storage": self.storage_bytes}[kind]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What could be read of one store's block. None: not there, or not text."""
+
+    index: int
+    label: str
+    id: str | None
+    name: str | None
+    owner: str | None
+    cell: str | None
+    sizes: Sizes
+
+    @property
+    def path(self) -> tuple[str, int]:
+        """Return where the block stands in its document."""
+        return ("stores", self.index)
+
+
+def drafts_of(document: YamlDocument) -> list[Draft]:
+    """Return a draft of every block that is a mapping."""
+    data = document.data
+    stores = data.get("stores") if isinstance(data, Mapping) else None
+    blocks = stores if isinstance(stores, tuple) else ()
+    return [_draft(index, block, document) for index, block in enumerate(blocks) if isinstance(block, Mapping)]
+
+
+def written_by_tool_problems(drafts: Iterable[Draft], document: YamlDocument, environment: str) -> list[Problem]:
+    """Return a problem for every id or cell that nobody has written yet."""
+    cure = f"run `stores fmt --env {environment}`, which writes it"
+    data = document.lines
+    return [
+        Problem(document.at(draft.path), f"{draft.label}: {key} is missing", cure)
+        for draft in drafts
+        for key in ("id", "cell")
+        if (*draft.path, key) not in data
+    ]
+
+
+def identity_problems(drafts: Iterable[Draft], document: YamlDocument) -> list[Problem]:
+    """Return a problem for every id that another block has already: namespace and host come from it."""
+    first: dict[str, Draft] = {}
+    problems = []
+    for draft in drafts:
+        if draft.id is None:
+            continue
+        # DNS does not tell upper from lower case, so neither may this.
+        other = first.setdefault(draft.id.lower(), draft)
+        if other is not draft:
+            line = document.line((*other.path, "id"))
+            what = f"{draft.label}: the id is that of line {line} too, and so are namespace and host"
+            problems.append(
+                Problem(document.at((*draft.path, "id")), what, "remove this id and run `stores fmt` for a new one")
+            )
+    return problems
+
+
+def cell_problems(drafts: Iterable[Draft], document: YamlDocument) -> list[Problem]:
+    """Return a problem for every store beyond the tenth of a cell."""
+    count: Counter[str] = Counter()
+    problems = []
+    for draft in drafts:
+        if draft.cell is None:
+            continue
+        count[draft.cell] += 1
+        if count[draft.cell] > STORES_PER_CELL:
+            what = f"{draft.label}: it is store {count[draft.cell]} of cell {draft.cell}, at most {STORES_PER_CELL}"
+            cure = "remove `cell` from the block that was added last and run `stores fmt`"
+            problems.append(Problem(document.at((*draft.path, "cell")), what, cure))
+    return problems
+
+
+def owner_problems(drafts: Iterable[Draft], owners: Sequence[str], document: YamlDocument) -> list[Problem]:
+    """Return a problem for every store whose owner is not in owners.yaml."""
+    problems = []
+    for draft in drafts:
+        if draft.owner is None or draft.owner in owners:
+            continue
+        meant = nearest(draft.owner, owners)
+        cure = f"write {meant}, or add them to owners.yaml" if meant else "add them to owners.yaml"
+        what = f"{draft.label}: owner '{draft.owner}' is not in owners.yaml"
+        problems.append(Problem(document.at((*draft.path, "owner")), what, cure))
+    return problems
+
+
+def owner_names(document: YamlDocument) -> list[str] | None:
+    """Return every owner's name that can be read; None when the file as a whole cannot be."""
+    if not document.readable:
+        return None
+    return [entry["name"] for _, entry in _owner_entries(document) if isinstance(entry.get("name"), str)]
+
+
+def repeated_owner_problems(document: YamlDocument) -> list[Problem]:
+    """Return a problem for every name and sign-in name that stands twice: each must lead to one owner."""
+    first: dict[tuple[str, str], KeyPath] = {}
+    problems = []
+    for kind, path, value in _owner_identities(document):
+        earlier = first.setdefault((kind, value.lower()), path)
+        if earlier != path:
+            label = block_label(path[:2], document)
+            what = f"{label}: the {kind} '{value}' stands in line {document.line(earlier)} too"
+            problems.append(Problem(document.at(path), what, "remove one of the two"))
+    return problems
+
+
+def size_problems(drafts: Iterable[Draft], caps: Caps, document: YamlDocument, environment: str) -> list[Problem]:
+    """Return a problem for every store that wants more of something than one store may have."""
+    return [
+        problem for draft in drafts for kind in _SUMS for problem in _over_cap(draft, kind, caps, document, environment)
+    ]
+
+
+def next_cell(cells: Iterable[str]) -> str | None:
+    """Return the first cell with room, given the cell of every store; None when all 99 are full."""
+    count = Counter(cells)
+    numbers = (f"{number:02d}" for number in range(int(naming.FIRST_CELL), 100))
+    return next((cell for cell in numbers if count[cell] < STORES_PER_CELL), None)
+
+
+def _over_cap(draft: Draft, kind: str, caps: Caps, document: YamlDocument, environment: str) -> list[Problem]:
+    cap = caps.of(kind)
+    cure = f"lower it, or raise {_SETTINGS[kind]} in Pulumi.{environment}.yaml"
+    shown = format_cpu_millis if kind == "cpu" else format_bytes
+    limit = f"the {shown(cap)} {'CPU ' if kind == 'cpu' else ''}cap"
+
+    def problem(key: SizeKey, what: str) -> Problem:
+        return Problem(document.at((*draft.path, *key.split("."))), f"{draft.label}: {what} is over {limit}", cure)
+
+    given = [key for key in _SUMS[kind] if key in draft.sizes]
+    alone = [problem(key, f"{key} {_written(draft, key, document)}") for key in given if draft.sizes[key] > cap]
+    if alone or not given:
+        return alone
+    sizes = {**caps.defaults, **draft.sizes}
+    parts = [(key, sizes[key], caps.web_pods if key.startswith("web.") else 1) for key in _SUMS[kind] if key in sizes]
+    total = sum(size * pods for _, size, pods in parts)
+    if total <= cap:
+        return []
+    terms = " + ".join(f"{pods} x {key} {shown(size)}" for key, size, pods in parts).replace("1 x ", "")
+    note = ", as an update runs two web pods for a while" if kind != "storage" else ""
+    return [problem(given[-1], f"{kind} {shown(total)} ({terms}{note})")]
+
+
+def _written(draft: Draft, key: SizeKey, document: YamlDocument) -> str:
+    return document.written((*draft.path, *key.split("."))) or ""
+
+
+def _draft(index: int, block: Mapping[str, object], document: YamlDocument) -> Draft:
+    def text(key: str) -> str | None:
+        value = block.get(key)
+        return value if isinstance(value, str) and value else None
+
+    return Draft(
+        index=index,
+        label=block_label(("stores", index), document),
+        id=text("id"),
+        name=text("name"),
+        owner=text("owner"),
+        cell=text("cell"),
+        sizes=sizes_of(block),
+    )
+
+
+def _owner_entries(document: YamlDocument) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
+    """Yield every entry of owners.yaml that is a mapping, with its place."""
+    data = document.data
+    owners = data.get("owners") if isinstance(data, Mapping) else None
+    for index, entry in enumerate(owners if isinstance(owners, tuple) else ()):
+        if isinstance(entry, Mapping):
+            yield ("owners", index), entry
+
+
+def _owner_identities(document: YamlDocument) -> Iterator[tuple[str, KeyPath, str]]:
+    """Yield every text that must lead to one owner: its kind, its place, and the text."""
+    for path, entry in _owner_entries(document):
+        sign_in = entry.get("signIn")
+        values = [("name", (*path, "name"), entry.get("name"))] + [
+            ("sign-in name", (*path, "signIn", position), value)
+            for position, value in enumerate(sign_in if isinstance(sign_in, tuple) else ())
+        ]
+        yield from ((kind, place, value) for kind, place, value in values if isinstance(value, str))

@@ -1,0 +1,89 @@
+"""What may change from one manifest to the next. Pure: the manifest and what was applied before go in, problems come out.
+
+These rules guard data: an id or a cell that changes by editing would make the engine delete one store and build another,
+and a volume cannot shrink.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from stacks.errors import Problem
+from stacks.manifest import Manifest
+from stacks.manifest_model import SizeKey, Sizes, Store
+from stacks.quantities import format_bytes
+
+_VOLUMES: Final[tuple[SizeKey, ...]] = ("database.storage", "uploads.storage")
+
+
+@dataclass(frozen=True)
+class AppliedStore:
+    """One store that exists, as it was last applied. `sizes` needs only the volumes."""
+
+    store_id: str
+    name: str
+    owner: str
+    cell: str
+    sizes: Sizes = field(default_factory=dict)
+
+
+def check_transition(
+    manifest: Manifest, applied: Mapping[str, AppliedStore], defaults: Sizes | None = None
+) -> list[Problem]:
+    """Return every reason why this manifest may not be applied over what exists; `[]` when there is none.
+
+    `applied` has, by id, every store whose resources are not gone yet. `defaults` are the sizes of the environment's
+    values: a block that no longer names a size gets that one, which may be smaller.
+    """
+    return [
+        *(problem for store in manifest.stores for problem in _changes(manifest, store, applied, defaults or {})),
+        *_vanished(manifest, applied),
+    ]
+
+
+def _changes(
+    manifest: Manifest, store: Store, applied: Mapping[str, AppliedStore], defaults: Sizes
+) -> Iterator[Problem]:
+    before = applied.get(store.id)
+    if before is None:
+        return
+    if store.cell != before.cell:
+        yield Problem(
+            manifest.location(store.id, "cell"),
+            f"store '{store.id}': cell {store.cell} was {before.cell} when it was made, and a store cannot move",
+            f'restore cell: "{before.cell}"',
+        )
+    sizes = {**defaults, **store.sizes()}
+    for key in _VOLUMES:
+        old, new = before.sizes.get(key), sizes.get(key)
+        if old is not None and new is not None and new < old and not store.deleted:
+            yield Problem(
+                manifest.location(store.id, key),
+                f"store '{store.id}': {key} {format_bytes(new)} is smaller than the {format_bytes(old)} that exist, "
+                "and a volume cannot shrink",
+                f"write {key}: {format_bytes(old)} or more",
+            )
+
+
+def _vanished(manifest: Manifest, applied: Mapping[str, AppliedStore]) -> Iterator[Problem]:
+    """Yield a problem per store that exists and has no block any more."""
+    fresh = [store for store in manifest.stores if store.id not in applied]
+    for store_id, before in applied.items():
+        if manifest.store(store_id) is not None:
+            continue
+        twin = next((store for store in fresh if (store.name, store.owner) == (before.name, before.owner)), None)
+        if twin is not None:
+            yield Problem(
+                manifest.location(twin.id, "id"),
+                f"store '{twin.id}': its id was {store_id}, and an id cannot change: namespace, address and data "
+                "belong to it",
+                f"restore id: {store_id}",
+            )
+        else:
+            yield Problem(
+                manifest.where,
+                f"store '{store_id}' of owner '{before.owner}' exists, but its block is gone",
+                f"put the block back, and run `stores rm {store_id} --env {manifest.environment}` to delete the store",
+            )
