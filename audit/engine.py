@@ -1,0 +1,409 @@
+"""The driver of the Pulumi engine: the only place, beside the program, that imports its SDK.
+
+It runs the same program as plain `pulumi up`, inside this process, and turns the engine's events and errors into our
+own words. It decides nothing: what may run was decided by the gate.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+from pulumi import automation
+from pulumi.automation import events
+from pulumi.automation.errors import (
+    CommandError,
+    ConcurrentUpdateError,
+    StackNotFoundError,
+    create_command_error,
+)
+
+from audit.target import Target
+from components import desired, naming
+from stacks import program, settings
+from stacks.errors import ClusterUnreachableError, InternalError, LockedError, StoresError
+from stacks.program import RunOptions
+from stacks.settings import Settings
+
+# Resources that the engine works on at once. A release waits for minutes, so more than the cores are worth it.
+PARALLEL: Final = 16
+
+_MARKUP: Final = re.compile(r"<\{%[^%]*%\}>")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that the engine did or would do. `op` is the engine's word: create, update, delete, replace, same."""
+
+    urn: str
+    type: str
+    op: str
+    store_id: str | None
+    part: str | None
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The engine's state of one cell. `applied` holds each store's desired state as it was last applied in full."""
+
+    exists: bool
+    applied: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    known: frozenset[str] = frozenset()
+    """Every store that the state holds anything of, complete or not."""
+    cluster_uid: str | None = None
+    pending: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EngineResult:
+    """What a run came to. `failures` says, per store, why it did not become what was wanted."""
+
+    steps: tuple[Step, ...]
+    failures: Mapping[str, str]
+    cancelled: bool = False
+
+
+OnStep = Callable[[Step, str], None]
+"""Called with a step and its phase: `started`, `done` or `failed`."""
+
+
+class Engine:
+    """The engine for one environment and target. Use it as a context manager: it owns a temporary folder."""
+
+    def __init__(self, root: Path, environment: Settings, target: Target) -> None:
+        self._root = root
+        self._settings = environment
+        self._target = target
+        self._folder = Path(tempfile.mkdtemp(prefix="stores-engine-"))
+        # The release's chart is a path relative to the project's root, where the engine starts its plugins.
+        (self._folder / "charts").symlink_to(root / "charts")
+        self._command: _Command | None = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def version(self) -> str:
+        """The engine's version."""
+        return str(self._pulumi().version)
+
+    def snapshot(self, cell: str, store_ids: frozenset[str] = frozenset()) -> Snapshot:
+        """Return what the state of a cell holds; a stack that does not exist yet holds nothing."""
+        try:
+            stack = self._stack(cell, RunOptions(), create=False)
+        except StackNotFoundError:
+            return Snapshot(exists=False)
+        except CommandError as error:
+            raise self._translate(error, cell) from None
+        try:
+            deployment = stack.export_stack().deployment
+        except CommandError as error:
+            raise self._translate(error, cell) from None
+        return read_snapshot(deployment)
+
+    def preview(self, cell: str, options: RunOptions, store_ids: frozenset[str]) -> EngineResult:
+        """Return what a run would do; changes nothing."""
+        recorder = _Recorder(store_ids, lambda _step, _phase: None)
+        try:
+            stack = self._stack(cell, options, create=True)
+            stack.preview(parallel=PARALLEL, on_event=recorder.on_event, color="never")
+        except CommandError as error:
+            if not recorder.failures:
+                raise self._translate(error, cell, recorder.messages) from None
+        return recorder.result()
+
+    def up(self, cell: str, options: RunOptions, store_ids: frozenset[str], on_step: OnStep) -> EngineResult:
+        """Bring a cell to what the program says. One store's failure does not stop the others.
+
+        Raises a StoresError only when the engine failed as a whole; stores that failed are in the result.
+        """
+        recorder = _Recorder(store_ids, on_step)
+        try:
+            stack = self._stack(cell, options, create=True)
+            stack.up(
+                parallel=PARALLEL,
+                continue_on_error=True,
+                on_event=recorder.on_event,
+                color="never",
+                suppress_outputs=True,
+                show_secrets=False,
+            )
+        except CommandError as error:
+            cancelled = self._pulumi().interrupted
+            if not recorder.failures and not cancelled:
+                raise self._translate(error, cell, recorder.messages) from None
+            return recorder.result(cancelled=cancelled)
+        return recorder.result()
+
+    def interrupt(self) -> None:
+        """Ask a running engine to stop; it finishes what it is in the middle of. A second call makes it stop now."""
+        if self._command is not None:
+            self._command.interrupt()
+
+    def _pulumi(self) -> _Command:
+        if self._command is None:
+            root = self._target.engine_root
+            try:
+                self._command = _Command(str(root) if root is not None else None)
+            except FileNotFoundError:
+                raise ClusterUnreachableError(
+                    "engine",
+                    "no `pulumi` program was found",
+                    "install Pulumi (https://www.pulumi.com/docs/install/), or run `make up` for the sandbox",
+                ) from None
+            except automation.InvalidVersionError as error:
+                raise ClusterUnreachableError(
+                    "engine", " ".join(str(error).split()), "install the version that `stores doctor` names"
+                ) from None
+        return self._command
+
+    def _stack(self, cell: str, options: RunOptions, *, create: bool) -> automation.Stack:
+        name = naming.stack(self._settings.environment, cell)
+        document = settings.stack_document(self._root, self._settings.environment)
+        config = {
+            key: automation.ConfigValue(json.dumps(value) if isinstance(value, list | bool | dict) else str(value))
+            for key, value in document["config"].items()
+        }
+        provider = os.environ.get("PULUMI_SECRETS_PROVIDER", "passphrase")
+        workspace = automation.LocalWorkspaceOptions(
+            work_dir=str(self._folder),
+            program=lambda: program.run(self._root, options),
+            env_vars={**self._target.variables, "PULUMI_SKIP_UPDATE_CHECK": "true"},
+            secrets_provider=provider,
+            pulumi_command=self._pulumi(),
+            project_settings=automation.ProjectSettings(
+                name=naming.PROJECT,
+                runtime="python",
+                backend=automation.ProjectBackend(url=self._target.backend_url),
+            ),
+            stack_settings={
+                name: automation.StackSettings(
+                    secrets_provider=document.get("secretsprovider"),
+                    encryption_salt=document.get("encryptionsalt"),
+                    encrypted_key=document.get("encryptedkey"),
+                    config=config,
+                )
+            },
+        )
+        make = automation.create_or_select_stack if create else automation.select_stack
+        return make(
+            name, project_name=naming.PROJECT, program=lambda: program.run(self._root, options), opts=workspace
+        )
+
+    def _translate(self, error: CommandError, cell: str, messages: tuple[str, ...] = ()) -> StoresError:
+        """Return the engine's failure as one clear sentence of ours."""
+        text = str(error)
+        where = f"stack {naming.stack(self._settings.environment, cell)}"
+        if isinstance(error, ConcurrentUpdateError) or "currently locked" in text:
+            return LockedError(
+                where,
+                "the engine's state is locked: another run is changing it, or one was killed",
+                "wait for it; if nothing runs, `pulumi cancel` removes a dead run's lock",
+            )
+        if "incorrect passphrase" in text or "passphrase must be set" in text:
+            return ClusterUnreachableError(
+                where,
+                "the passphrase does not open the state",
+                "set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the one it was made with",
+            )
+        plugin = re.search(r"no (?:resource|language) plugin '([^']+)'", text)
+        if plugin or "could not load plugin" in text:
+            return ClusterUnreachableError(
+                "engine",
+                f"the plugin {plugin.group(1) if plugin else 'for a resource'} is missing",
+                "run `pulumi plugin install` where the internet can be reached, or `make up` for the sandbox",
+            )
+        detail = messages or tuple(line for line in text.splitlines() if line.strip().startswith("error:"))
+        shown = " ".join(" ".join(detail).split()) or " ".join(text.split())[-600:]
+        return ClusterUnreachableError(where, f"the engine failed: {shown}", "run `stores doctor`, then again")
+
+
+class _Command(automation.PulumiCommand):
+    """The `pulumi` program in a session of its own, so that a terminal's Ctrl-C reaches it once, through us."""
+
+    def __init__(self, root: str | None) -> None:
+        super().__init__(root)
+        self._process: subprocess.Popen[str] | None = None
+        self._interrupts = 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the running or last process was asked to stop."""
+        return self._interrupts > 0
+
+    def interrupt(self) -> None:
+        """Send SIGINT to the running process, if there is one; the engine takes a second one as `now`."""
+        self._interrupts += 1
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGINT)
+
+    def run(
+        self,
+        args: list[str],
+        cwd: str,
+        additional_env: Mapping[str, str],
+        on_output: Callable[[str], Any] | None = None,
+        on_error: Callable[[str], Any] | None = None,
+    ) -> automation.CommandResult:
+        """Run one command of the engine to its end; raises CommandError unless it succeeds."""
+        command = [self.command, "--non-interactive", *args]
+        variables = {**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"}
+        with subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        ) as process:
+            self._process = process
+            output: list[str] = []
+            errors: list[str] = []
+            readers = [
+                threading.Thread(target=_drain, args=(process.stdout, on_output, output)),
+                threading.Thread(target=_drain, args=(process.stderr, on_error, errors)),
+            ]
+            for reader in readers:
+                reader.start()
+            for reader in readers:
+                reader.join()
+            code = process.wait()
+        self._process = None
+        result = automation.CommandResult(stdout="\n".join(output), stderr="\n".join(errors), code=code)
+        if code != 0:
+            raise create_command_error(result)
+        return result
+
+
+def _drain(stream: IO[str] | None, callback: Callable[[str], Any] | None, lines: list[str]) -> None:
+    for line in stream or ():
+        text = line.rstrip()
+        lines.append(text)
+        if callback is not None:
+            callback(text)
+
+
+class _Recorder:
+    """Collects the engine's events: steps in order, and per store why it failed."""
+
+    def __init__(self, store_ids: frozenset[str], on_step: OnStep) -> None:
+        self._owners = {
+            naming.logical_name(store_id, part): (store_id, part) for store_id in store_ids for part in desired.PARTS
+        }
+        self._store_ids = store_ids
+        self._on_step = on_step
+        self._steps: dict[tuple[str, str], Step] = {}
+        self._broken: dict[str, list[str]] = {}
+        self._errors: dict[str, list[str]] = {}
+        self._unplaced: list[str] = []
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why each failed store failed, in the engine's words without its markup."""
+        return {
+            store_id: "; ".join(dict.fromkeys(self._errors.get(store_id) or parts))
+            for store_id, parts in self._broken.items()
+        }
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """Errors that belong to no store."""
+        return tuple(dict.fromkeys(self._unplaced))
+
+    def result(self, *, cancelled: bool = False) -> EngineResult:
+        """Return all that was recorded."""
+        return EngineResult(tuple(self._steps.values()), self.failures, cancelled)
+
+    def on_event(self, event: events.EngineEvent) -> None:
+        """Take one event of the engine's stream."""
+        if event.resource_pre_event is not None:
+            self._step(event.resource_pre_event.metadata, "started")
+        elif event.res_outputs_event is not None:
+            self._step(event.res_outputs_event.metadata, "done")
+        elif event.res_op_failed_event is not None:
+            step = self._step(event.res_op_failed_event.metadata, "failed")
+            if step.store_id is not None:
+                self._broken.setdefault(step.store_id, []).append(f"{step.part or 'store'} could not be {step.op}d")
+        elif event.diagnostic_event is not None and event.diagnostic_event.severity == "error":
+            self._error(event.diagnostic_event.urn, event.diagnostic_event.message)
+
+    def _step(self, metadata: events.StepEventMetadata, phase: str) -> Step:
+        store_id, part = self._owner(metadata.urn)
+        step = Step(
+            urn=metadata.urn,
+            type=metadata.type,
+            op=str(getattr(metadata.op, "value", metadata.op)),
+            store_id=store_id,
+            part=part,
+            paths=tuple(metadata.detailed_diff or metadata.diffs or ()),
+        )
+        self._steps[step.urn, step.op] = step
+        self._on_step(step, phase)
+        return step
+
+    def _error(self, urn: str | None, message: str) -> None:
+        text = " ".join(_MARKUP.sub("", message).split()).removeprefix("error: ")
+        store_id, _ = self._owner(urn) if urn else (None, None)
+        if not text or text == "update failed":
+            return
+        if store_id is None:
+            self._unplaced.append(text)
+        else:
+            self._errors.setdefault(store_id, []).append(text)
+
+    def _owner(self, urn: str) -> tuple[str | None, str | None]:
+        """Return the store and part of a URN. Names are looked up whole: one store's id may begin another's."""
+        name = urn.rsplit("::", 1)[-1]
+        if name in self._store_ids and f"::{naming.COMPONENT_TYPE}::" in urn:
+            return name, None
+        return self._owners.get(name, (None, None))
+
+
+def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:
+    """Return the parts of an exported state that matter to us."""
+    resources = (deployment or {}).get("resources") or []
+    applied: dict[str, Mapping[str, Any]] = {}
+    failed: dict[str, str] = {}
+    known: set[str] = set()
+    components: dict[str, str] = {}
+    uid: str | None = None
+    for resource in resources:
+        urn, kind = str(resource["urn"]), str(resource["type"])
+        name = urn.rsplit("::", 1)[-1]
+        if kind == naming.COMPONENT_TYPE:
+            known.add(name)
+            components[urn] = name
+            text = (resource.get("outputs") or {}).get("applied")
+            if isinstance(text, str):
+                applied[name] = json.loads(text)
+        elif kind == "pulumi:providers:kubernetes":
+            uid = (resource.get("inputs") or {}).get("clusterIdentifier", uid)
+        if resource.get("initErrors") and resource.get("parent") in components:
+            failed[components[resource["parent"]]] = "; ".join(resource["initErrors"])
+    pending = tuple(
+        str(operation["resource"]["urn"]) for operation in (deployment or {}).get("pending_operations") or ()
+    )
+    return Snapshot(
+        exists=True, applied=applied, known=frozenset(known), cluster_uid=uid, pending=pending, failed=failed
+    )
+
+
+__all__ = ["Engine", "EngineResult", "InternalError", "Snapshot", "Step", "read_snapshot"]

@@ -1,0 +1,288 @@
+"""The gate: the one way to change an environment. It asks the limits, writes the audit trail, then runs the engine.
+
+Fail closed: an intent is committed before the engine starts, and without the ledger nothing starts at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from audit import observation as observations
+from audit import target as targets
+from audit.engine import Engine
+from audit.ledger import Ledger
+from audit.limits import Limits, OwnerLimits
+from audit.observation import Observation
+from audit.plan import Action, LimitUse, Plan, StorePlan, count_operations
+from audit.probe import ask
+from audit.records import Actor, NewEntry, RunRequest, StoreRow, Usage
+from audit.run import ProgressEvent, Report, Run, RunResult, StoreResult
+from audit.target import Target
+from components import naming
+from stacks import manifest as manifests
+from stacks import settings as settings_module
+from stacks.cluster import Cluster
+from stacks.errors import UsageError
+from stacks.manifest import Manifest
+from stacks.program import RunOptions
+from stacks.settings import Settings
+
+ADMIN_USER = "admin"
+
+
+@dataclass(frozen=True)
+class StoreStatus:
+    """One store as people see it. `checked_at` is when it was last asked; `content` says what answered."""
+
+    store_id: str
+    name: str
+    owner: str
+    cell: str
+    status: str
+    url: str | None
+    content: str | None
+    since_at: datetime | None
+    checked_at: datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """How to sign in to a store as its administrator."""
+
+    store_id: str
+    url: str
+    user: str
+    password: str
+
+
+class Gate:
+    """One environment, opened. Close it, or use it as a context manager: it owns the engine's folder."""
+
+    def __init__(self, root: Path, settings: Settings, target: Target, ledger: Ledger) -> None:
+        self.root = root
+        self.settings = settings
+        self.target = target
+        self.ledger = ledger
+        self.cluster = Cluster(kubeconfig=target.kubeconfig, context=settings.context)
+        self._resources = ExitStack()
+        self.engine = self._resources.enter_context(Engine(root, settings, target))
+
+    @classmethod
+    def open(cls, root: Path, environment: str, *, cluster: str | None = None) -> Gate:
+        """Return the gate of an environment. The cluster is not asked yet."""
+        settings = settings_module.load(root, environment)
+        target = targets.resolve(root, settings, cluster)
+        return cls(root, settings, target, Ledger.open(target.ledger_url))
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the engine's temporary folder."""
+        self._resources.close()
+
+    @property
+    def environment(self) -> str:
+        """The environment's name."""
+        return self.settings.environment
+
+    def manifest(self) -> Manifest:
+        """Return the environment's manifest; raises ManifestError with every problem in it."""
+        return manifests.load(self.root, self.environment, self.settings.caps)
+
+    def plan(self, *, ask_engine: bool = True) -> Plan:
+        """Return what `up` would do; changes nothing. With `ask_engine`, the engine counts its operations too."""
+        observation = self._observe(self.manifest())
+        self.check_cluster(observation)
+        observations.check(observation)
+        stores = self._with_denials(observation, observations.plan_stores(observation))
+        if ask_engine:
+            stores = self._with_operations(observation, stores)
+        usage = self._usage(observation.manifest)
+        return Plan(self.environment, self.cluster.address, stores, _limit_use(stores, usage))
+
+    def up(
+        self,
+        *,
+        actor: Actor,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        report: Report = lambda _event: None,
+    ) -> RunResult:
+        """Bring every store to what the manifest says, within the limits, and put it on record.
+
+        Raises before anything was changed; what went wrong with single stores is in the result.
+        """
+        manifest = self.manifest()
+        run = Run(
+            root=self.root,
+            settings=self.settings,
+            manifest=manifest,
+            ledger=self.ledger,
+            engine=self.engine,
+            cluster=self.cluster,
+            actor=actor,
+            report=report,
+        )
+        return run.execute(self.request_of(manifest, run.run_id, actor, reason, idempotency_key))
+
+    def status(self, *, deep: bool = False) -> list[StoreStatus]:
+        """Return every store that the manifest or the ledger knows; `deep` asks each of them now."""
+        manifest = self.manifest()
+        rows = {row.store_id: row for row in self.ledger.stores(self.environment)}
+        found = [_status(store_id, rows.get(store_id), manifest) for store_id in _order(manifest, rows)]
+        if not deep:
+            return found
+        return [self._asked(status) for status in found]
+
+    def credentials(self, store_id: str, *, actor: Actor) -> Credentials:
+        """Return how to sign in to a store. The reading is on record before the password is shown."""
+        row = next((row for row in self.ledger.stores(self.environment) if row.store_id == store_id), None)
+        if row is None:
+            raise UsageError(f"store '{store_id}'", "there is no such store", "see `stores list` for the ids")
+        secret = self.cluster.secret(naming.namespace(store_id), naming.credentials_secret(store_id))
+        if secret is None or "wordpress-password" not in secret:
+            raise UsageError(f"store '{store_id}'", f"it has no credentials yet (it is {row.status})", "run `stores up`")
+        self.ledger.record(
+            NewEntry(
+                actor=actor,
+                action="store.credentials.read",
+                outcome="success",
+                environment=self.environment,
+                store_id=store_id,
+                owner=row.owner,
+            )
+        )
+        url = row.url or ""
+        return Credentials(store_id, f"{url}/wp-admin/", ADMIN_USER, secret["wordpress-password"])
+
+    def usage(self) -> Usage:
+        """Return how much of each limit is used."""
+        return self._usage(self.manifest())
+
+    def request_of(
+        self, manifest: Manifest, run_id: str, actor: Actor, reason: str | None, idempotency_key: str | None
+    ) -> RunRequest:
+        """Return a run's request, without its changes."""
+        return RunRequest(
+            run_id=run_id,
+            environment=self.environment,
+            actor=actor,
+            limits=self._limits(),
+            owner_limits=_owner_limits(manifest),
+            changes=(),
+            reason=reason,
+            idempotency_key=idempotency_key,
+            fingerprint=f"up {manifest.digest}",
+        )
+
+    def check_cluster(self, observation: Observation) -> None:
+        """Raise RefusedError when the live cluster is not the one that the state belongs to."""
+        observations.refuse_other_cluster(self.settings, self.cluster, observation)
+
+    def _observe(self, manifest: Manifest) -> Observation:
+        return observations.observe(self.root, self.settings, manifest, self.engine, self.ledger)
+
+    def _limits(self) -> Limits:
+        return Limits(
+            stores_per_owner=self.settings.stores_per_owner,
+            creates_per_hour=self.settings.creates_per_hour,
+            stores_total=self.settings.stores_total,
+        )
+
+    def _usage(self, manifest: Manifest) -> Usage:
+        return self.ledger.usage(self.environment, self._limits(), _owner_limits(manifest))
+
+    def _with_denials(self, observation: Observation, stores: tuple[StorePlan, ...]) -> tuple[StorePlan, ...]:
+        """Return the plan with what the limits would say if it ran now."""
+        verdicts = self.ledger.foresee(
+            replace(
+                self.request_of(observation.manifest, "plan", Actor("plan", "service"), None, None),
+                changes=observations.changes_of(observation, stores),
+            )
+        )
+        texts = {denial.change.store_id: str(denial.problem) for denial in verdicts}
+        return tuple(replace(store, denial=texts.get(store.store_id)) for store in stores)
+
+    def _with_operations(self, observation: Observation, stores: tuple[StorePlan, ...]) -> tuple[StorePlan, ...]:
+        ids = observation.store_ids
+        withheld = frozenset(store.store_id for store in stores if store.denial is not None)
+        options = RunOptions(withheld=withheld, cluster_uid=self.cluster.uid)
+        operations: dict[str, list[str]] = {}
+        for cell in sorted({store.cell for store in stores if store.action is not Action.UNTOUCHED}):
+            if not observation.snapshots[cell].exists:
+                continue  # a plan does not make a stack; everything in it would be created
+            result = self.engine.preview(cell, options, ids)
+            for step in result.steps:
+                if step.store_id is not None:
+                    operations.setdefault(step.store_id, []).append(step.op)
+        return tuple(
+            replace(store, resources=count_operations(operations.get(store.store_id, ()))) for store in stores
+        )
+
+    def _asked(self, status: StoreStatus) -> StoreStatus:
+        if status.url is None or status.status not in ("Ready", "Failed", "Provisioning"):
+            return status
+        answer = ask(status.url)
+        now = self.ledger.now()
+        if answer.ok:
+            return replace(status, content=answer.content, checked_at=now)
+        return replace(status, status="Failed", content=None, checked_at=now, reason=answer.detail)
+
+
+def _owner_limits(manifest: Manifest) -> dict[str, OwnerLimits]:
+    return {
+        owner.name: OwnerLimits(stores=owner.limits.stores, creates_per_hour=owner.limits.creates_per_hour)
+        for owner in manifest.owners
+    }
+
+
+def _limit_use(stores: Sequence[StorePlan], usage: Usage) -> tuple[LimitUse, ...]:
+    going = [store for store in stores if store.denial is None]
+    born = [store.owner for store in going if store.action is Action.CREATE]
+    gone = [store.owner for store in going if store.action is Action.DELETE]
+    used = {owner.owner: owner for owner in usage.owners}
+    uses = [LimitUse("stores in all", usage.total_used, usage.total_used + len(born) - len(gone), usage.total_limit)]
+    for name in sorted({store.owner for store in stores} | set(used)):
+        owner = used.get(name)
+        if owner is None:
+            continue
+        after = owner.used + born.count(name) - gone.count(name)
+        uses.append(LimitUse(f"stores of {name}", owner.used, after, owner.limit))
+        uses.append(LimitUse(f"creations of {name} in 60 min", owner.starts, owner.starts + born.count(name), owner.starts_limit))
+    return tuple(uses)
+
+
+def _order(manifest: Manifest, rows: dict[str, StoreRow]) -> list[str]:
+    listed = [store.id for store in manifest.stores if not (store.deleted and store.id not in rows)]
+    return listed + sorted(set(rows) - set(listed))
+
+
+def _status(store_id: str, row: StoreRow | None, manifest: Manifest) -> StoreStatus:
+    if row is None:
+        store = next(store for store in manifest.stores if store.id == store_id)
+        reason = "not applied yet; run `stores up`"
+        return StoreStatus(store_id, store.name, store.owner, store.cell, "Pending", None, None, None, None, reason)
+    return StoreStatus(
+        store_id=store_id,
+        name=row.name,
+        owner=row.owner,
+        cell=row.cell,
+        status=row.status,
+        url=row.url,
+        content=None,
+        since_at=row.since_at,
+        checked_at=row.ready_at,
+        reason=row.status_reason,
+    )
+
+
+__all__ = ["Credentials", "Gate", "ProgressEvent", "Report", "RunResult", "StoreResult", "StoreStatus"]

@@ -1,0 +1,167 @@
+"""What a run starts from: the manifest's wish beside the engine's state and the ledger, store by store.
+
+Reads only. Everything that a plan says and a run does follows from one observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from audit.engine import Engine, Snapshot
+from audit.ledger import Ledger
+from audit.plan import Action, StorePlan, changes
+from audit.records import Change, StoreRow
+from components import naming
+from components.desired import DesiredStore
+from stacks import manifest as manifests
+from stacks.cluster import Cluster
+from stacks.desired import Plans
+from stacks.errors import ManifestError, Problem, RefusedError
+from stacks.manifest import AppliedStore, Manifest, Store
+from stacks.settings import Settings
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One look at everything. `snapshots` are by cell, `rows` and `desired` by store id."""
+
+    settings: Settings
+    manifest: Manifest
+    snapshots: Mapping[str, Snapshot]
+    rows: Mapping[str, StoreRow]
+    desired: Mapping[str, DesiredStore]
+
+    @property
+    def store_ids(self) -> frozenset[str]:
+        """Return every store that is wanted, recorded or in a state."""
+        in_states = {store_id for snapshot in self.snapshots.values() for store_id in snapshot.known}
+        return frozenset({store.id for store in self.manifest.stores} | set(self.rows) | in_states)
+
+    def cell_of(self, store_id: str) -> str | None:
+        """Return the cell whose state holds something of the store, or None."""
+        return next((cell for cell, snapshot in self.snapshots.items() if store_id in snapshot.known), None)
+
+    def applied(self, store_id: str) -> Mapping[str, object] | None:
+        """Return the store as it was last applied in full, or None."""
+        for snapshot in self.snapshots.values():
+            if store_id in snapshot.applied:
+                return snapshot.applied[store_id]
+        return None
+
+    def unrecorded(self) -> list[Store]:
+        """Return the stores that the engine's state holds and the ledger does not know."""
+        return [
+            store for store in self.manifest.stores if store.id not in self.rows and self.cell_of(store.id) is not None
+        ]
+
+    def removable_at(self, store: Store) -> datetime | None:
+        """Return when a tombstoned store's grace is over; None when it may go at once."""
+        row = self.rows.get(store.id)
+        if not self.settings.protected:
+            return None
+        since = row.since_at if row is not None and row.status == "Deleting" else datetime.now(UTC)
+        return since + timedelta(hours=self.settings.deletion_grace_hours)
+
+
+def observe(root: Path, settings: Settings, manifest: Manifest, engine: Engine, ledger: Ledger) -> Observation:
+    """Return one look at the manifest, every cell's state and the ledger."""
+    rows = {row.store_id: row for row in ledger.stores(settings.environment)}
+    cells = {store.cell for store in manifest.stores} | {row.cell for row in rows.values()} | {naming.FIRST_CELL}
+    snapshots = {cell: engine.snapshot(cell) for cell in sorted(cells)}
+    plans = Plans(root, settings)
+    desired = {store.id: plans.desired(store) for store in manifest.stores if not store.deleted}
+    return Observation(settings, manifest, snapshots, rows, desired)
+
+
+def check(observation: Observation) -> None:
+    """Raise ManifestError or RefusedError when the manifest asks for what would lose data."""
+    applied: dict[str, AppliedStore] = {}
+    for cell, snapshot in observation.snapshots.items():
+        for store_id in snapshot.known:
+            row = observation.rows.get(store_id)
+            applied[store_id] = AppliedStore.of(store_id, cell=cell, desired=snapshot.applied.get(store_id), row=row)
+    problems = manifests.check_transition(observation.manifest, applied)
+    if problems:
+        raise ManifestError.of(problems)
+    dangers = [
+        Problem(
+            f"store '{plan.store_id}'",
+            f"{change.path} {change.before} -> {change.after} would replace or shrink its data",
+            "undo that change; move the data by backup and restore instead",
+        )
+        for plan in plan_stores(observation)
+        for change in plan.dangers
+    ]
+    if dangers:
+        raise RefusedError.of(dangers)
+
+
+def plan_stores(observation: Observation) -> tuple[StorePlan, ...]:
+    """Return what would happen to each store, in the manifest's order."""
+    return tuple(_plan_store(observation, store) for store in observation.manifest.stores)
+
+
+def _plan_store(observation: Observation, store: Store) -> StorePlan:
+    row = observation.rows.get(store.id)
+    known = observation.cell_of(store.id) is not None
+
+    def planned(action: Action, reason: str | None = None, **more: object) -> StorePlan:
+        return StorePlan(store.id, store.name, store.owner, store.cell, action, reason=reason, **more)  # type: ignore[arg-type]
+
+    if store.deleted:
+        leaving = known or (row is not None and row.status != "Deleted")
+        return planned(Action.DELETE, "tombstoned") if leaving else planned(Action.UNTOUCHED, "deleted")
+    desired = observation.desired[store.id]
+    applied = observation.applied(store.id)
+    if not known:
+        begun = row is not None and row.holds_slot
+        return planned(Action.RETRY, "an earlier attempt did not finish") if begun else planned(Action.CREATE)
+    if applied is None:
+        return planned(Action.RETRY, "an earlier attempt did not finish")
+    differs = changes(applied, desired)
+    if differs:
+        return planned(Action.UPDATE, changes=differs)
+    if row is not None and row.status in ("Failed", "Provisioning"):
+        return planned(Action.RETRY, row.status_reason or f"it was {row.status}")
+    return planned(Action.UNTOUCHED)
+
+
+def refuse_other_cluster(settings: Settings, cluster: Cluster, observation: Observation) -> None:
+    """Raise RefusedError when the live cluster is not the one that the settings or a state name."""
+    live = cluster.uid
+    recorded = {snapshot.cluster_uid for snapshot in observation.snapshots.values()} - {None}
+    if settings.cluster_uid is not None:
+        recorded.add(settings.cluster_uid)
+    others = sorted(str(uid) for uid in recorded - {live})
+    if others:
+        raise RefusedError(
+            f"cluster {cluster.address}",
+            f"its identity is {live}, but the stores of {settings.environment} live in {', '.join(others)}",
+            "choose the right kubeconfig context, or start the right cluster; nothing was changed",
+        )
+
+
+def changes_of(observation: Observation, stores: Sequence[StorePlan]) -> tuple[Change, ...]:
+    """Return what a plan asks of the limits, in file order."""
+    return tuple(
+        Change(
+            store_id=store.store_id,
+            name=store.name,
+            owner=store.owner,
+            cell=store.cell,
+            action=_action_of(observation, store),
+            metadata={"changes": [change.path for change in store.changes]} if store.changes else {},
+        )
+        for store in stores
+        if store.action is not Action.UNTOUCHED
+    )
+
+
+def _action_of(observation: Observation, store: StorePlan) -> str:
+    row = observation.rows.get(store.store_id)
+    if store.action is not Action.DELETE and row is not None and row.holds_slot and row.owner != store.owner:
+        return "store.owner_change"
+    return f"store.{store.action}"

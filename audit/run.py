@@ -1,0 +1,481 @@
+"""One run of the gate: leases, intents, the engine, the wait until stores answer, and the outcomes.
+
+The order is the promise: nothing reaches the engine before its intent is committed, and no store is called Ready
+before it answered.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from audit import observation as observations
+from audit import provenance
+from audit.engine import Engine, EngineResult, Step
+from audit.ledger import Ledger
+from audit.observation import Observation
+from audit.plan import Action, StorePlan
+from audit.probe import Answer, ask
+from audit.records import (
+    Actor,
+    Admission,
+    Change,
+    Holder,
+    Lease,
+    RunRequest,
+    Status,
+    StoreOutcome,
+    StoreRecord,
+)
+from components import naming
+from stacks.cluster import Cluster
+from stacks.errors import (
+    AuditIncompleteError,
+    CancelledError,
+    DatabaseUnreachableError,
+    OverLimitError,
+    Problem,
+    StoreFailedError,
+    StoresError,
+)
+from stacks.manifest import Manifest
+from stacks.program import RunOptions
+from stacks.settings import Settings
+
+LEASE_S: Final = 60
+RENEW_EVERY_S: Final = 15.0
+ASK_EVERY_S: Final = 1.0
+NAMESPACE_GONE_S: Final = 300
+PROBES: Final = 16
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """Something to show: a store's new status, or what is being done to it. `store_id` None: the run as a whole."""
+
+    store_id: str | None
+    text: str
+    status: Status | None = None
+
+
+Report = Callable[[ProgressEvent], None]
+
+
+@dataclass(frozen=True)
+class StoreResult:
+    """What became of one store in a run."""
+
+    store_id: str
+    action: Action
+    status: str
+    url: str | None
+    reason: str | None
+    elapsed_s: float
+    content: str | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of a run. `exit_error` carries the exit code when not everything was done."""
+
+    run_id: str
+    stores: tuple[StoreResult, ...]
+    nothing_to_do: bool
+    exit_error: StoresError | None = None
+    replayed: bool = False
+
+
+@dataclass
+class Run:
+    """One run. Not to be used twice."""
+
+    root: Path
+    settings: Settings
+    manifest: Manifest
+    ledger: Ledger
+    engine: Engine
+    cluster: Cluster
+    actor: Actor
+    report: Report
+    run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")
+    _began: dict[str, float] = field(default_factory=dict)
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def execute(self, request: RunRequest) -> RunResult:
+        """Do it all. `request` comes without its changes."""
+        with self._leases() as leases, self._signals():
+            observation = self._observe()
+            stores = observations.plan_stores(observation)
+            changes = observations.changes_of(observation, stores)
+            if not changes:
+                return self._nothing_to_do(observation, stores)
+            admission = self.ledger.admit(replace(request, changes=changes, leases=tuple(leases)))
+            if admission.replayed is not None:
+                return self._replay(admission)
+            for denial in admission.denied:
+                self._tell(denial.change.store_id, str(denial.problem), "Pending")
+            outcomes = self._apply(observation, stores, admission)
+            self._settle(outcomes, observation)
+            return self._result(observation, stores, admission, outcomes)
+
+    def _observe(self) -> Observation:
+        """Return what there is, after the checks that come before any change."""
+        self._tell(None, "reading the manifest, the state and the ledger")
+        observation = observations.observe(self.root, self.settings, self.manifest, self.engine, self.ledger)
+        observations.refuse_other_cluster(self.settings, self.cluster, observation)
+        observations.check(observation)
+        ours = provenance.here(self.root)
+        for cell in observation.snapshots:
+            provenance.refuse_older(
+                self.root, self.settings.environment, ours, self.ledger.cell_record(self.settings.environment, cell)
+            )
+        if observation.unrecorded():
+            self._adopt(observation)
+            observation = replace(
+                observation, rows={row.store_id: row for row in self.ledger.stores(self.settings.environment)}
+            )
+        self._close_crashed(observation)
+        return replace(
+            observation, rows={row.store_id: row for row in self.ledger.stores(self.settings.environment)}
+        )
+
+    def _adopt(self, observation: Observation) -> None:
+        """Put on record what a plain `pulumi up` has made: it exists, so it counts."""
+        records = []
+        for store in observation.unrecorded():
+            applied = observation.applied(store.id)
+            url = str(applied["url"]) if applied is not None else None
+            answers = url is not None and ask(url).ok
+            status: Status = "Ready" if answers else "Provisioning"
+            records.append(StoreRecord(store.id, store.name, store.owner, store.cell, status, url))
+            self._tell(store.id, "found in the engine's state; recorded", status)
+        self.ledger.adopt(self.settings.environment, records, self.actor)
+
+    def _close_crashed(self, observation: Observation) -> None:
+        """Give an outcome to every intent of a run that ended without one: its lease is ours now, so it is over."""
+        for run in self.ledger.open_runs(self.settings.environment):
+            self._tell(None, f"run {run.run_id} of {run.actor.name} ended without an outcome; closing it")
+            reason = f"run {run.run_id} ended before it could say what happened"
+            self.ledger.settle(
+                run.run_id,
+                [
+                    StoreOutcome(
+                        store_id=change.store_id,
+                        outcome="failure",
+                        status="Deleting" if change.action == "store.delete" else "Failed",
+                        reason=reason,
+                        reached_engine=True,
+                    )
+                    for change in run.changes
+                ],
+            )
+
+    def _apply(
+        self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission
+    ) -> dict[str, StoreOutcome]:
+        """Run the engine over every cell with admitted changes, then wait for its stores."""
+        admitted = {change.store_id: change for change in admission.admitted}
+        options = self._options(observation, stores, admission)
+        outcomes: dict[str, StoreOutcome] = {}
+        for cell in sorted({change.cell for change in admitted.values()}):
+            mine = {store_id: change for store_id, change in admitted.items() if change.cell == cell}
+            for store_id, change in mine.items():
+                self._began[store_id] = time.monotonic()
+                self._tell(store_id, change.action, "Deleting" if change.action == "store.delete" else "Provisioning")
+            outcomes |= self._apply_cell(observation, cell, options, mine)
+        return outcomes
+
+    def _apply_cell(
+        self, observation: Observation, cell: str, options: RunOptions, mine: Mapping[str, Change]
+    ) -> dict[str, StoreOutcome]:
+        if self._cancelled.is_set():
+            return {store_id: _cancelled(store_id, reached_engine=False) for store_id in mine}
+        try:
+            result = self._run_engine(observation, cell, options)
+        except StoresError as error:
+            reason = str(error)
+            self._settle({store_id: _failed(store_id, reason) for store_id in mine}, observation)
+            raise
+        waiting = [change for change in mine.values() if change.store_id not in result.failures]
+        outcomes = {
+            store_id: _failed(store_id, reason, deleting=mine[store_id].action == "store.delete")
+            for store_id, reason in result.failures.items()
+            if store_id in mine
+        }
+        if result.cancelled:
+            return outcomes | {change.store_id: _cancelled(change.store_id) for change in waiting}
+        with ThreadPoolExecutor(max_workers=PROBES) as pool:
+            for outcome in pool.map(lambda change: self._await(observation, change), waiting):
+                outcomes[outcome.store_id] = outcome
+        return outcomes
+
+    def _run_engine(self, observation: Observation, cell: str, options: RunOptions) -> EngineResult:
+        if options.released:
+            # The engine deletes nothing that its state calls protected: first the protection goes, then the store.
+            first = self.engine.up(cell, replace(options, removed=frozenset()), observation.store_ids, self._on_step)
+            if first.failures or first.cancelled:
+                return first
+        return self.engine.up(cell, options, observation.store_ids, self._on_step)
+
+    def _options(
+        self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission
+    ) -> RunOptions:
+        admitted = {change.store_id for change in admission.admitted}
+        withheld = {
+            store.store_id
+            for store in stores
+            if store.store_id not in admitted and store.action in (Action.CREATE, Action.RETRY)
+            and observation.cell_of(store.store_id) is None
+        }
+        leaving: frozenset[str] = frozenset()
+        if self.settings.protected:
+            leaving = frozenset(
+                change.store_id for change in admission.admitted if change.action == "store.delete"
+            )
+        return RunOptions(
+            withheld=frozenset(withheld), released=leaving, removed=leaving, cluster_uid=self.cluster.uid
+        )
+
+    def _await(self, observation: Observation, change: Change) -> StoreOutcome:
+        if change.action == "store.delete":
+            return self._await_gone(change.store_id)
+        return self._await_answer(change.store_id, observation.desired[change.store_id].url)
+
+    def _await_answer(self, store_id: str, url: str) -> StoreOutcome:
+        """Return Ready once the store answers over HTTP, or Failed with what it said last."""
+        self._tell(store_id, f"waiting until {url} answers")
+        answer = self._poll_answer(url)
+        if answer is None:
+            return _cancelled(store_id)
+        if answer.ok:
+            self._tell(store_id, f"{url} answers", "Ready")
+            return StoreOutcome(store_id, "success", "Ready", url=url, metadata={"content": answer.content or ""})
+        self._tell(store_id, answer.detail, "Failed")
+        return StoreOutcome(store_id, "failure", "Failed", reason=f"{url}: {answer.detail}", url=url)
+
+    def _poll_answer(self, url: str) -> Answer | None:
+        deadline = time.monotonic() + self.settings.ready_timeout_seconds
+        while True:
+            answer = ask(url)
+            if answer.ok or time.monotonic() > deadline:
+                return answer
+            if self._cancelled.wait(ASK_EVERY_S):
+                return None
+
+    def _await_gone(self, store_id: str) -> StoreOutcome:
+        """Return Deleted once the namespace is gone; until then the store keeps its slot, and says what holds it."""
+        name = naming.namespace(store_id)
+        deadline = time.monotonic() + NAMESPACE_GONE_S
+        while (state := self.cluster.namespace(name)) is not None:
+            if time.monotonic() > deadline or self._cancelled.wait(ASK_EVERY_S):
+                held = "; ".join(state.holding) or "the cluster does not say what holds it"
+                reason = f"namespace {name} is still there: {held}"
+                self._tell(store_id, reason, "Deleting")
+                return StoreOutcome(store_id, "failure", "Deleting", reason=reason)
+        self._tell(store_id, "its namespace is gone", "Deleted")
+        return StoreOutcome(store_id, "success", "Deleted")
+
+    def _nothing_to_do(self, observation: Observation, stores: tuple[StorePlan, ...]) -> RunResult:
+        """Return the untouched stores, each asked whether it answers: nothing to change is not yet Ready."""
+        active = [store for store in stores if store.store_id in observation.desired]
+        started = time.monotonic()
+        with ThreadPoolExecutor(max_workers=PROBES) as pool:
+            answers = list(pool.map(lambda store: self._poll_answer(observation.desired[store.store_id].url), active))
+        results, problems = [], []
+        for store, answer in zip(active, answers, strict=True):
+            url = observation.desired[store.store_id].url
+            ok = answer is not None and answer.ok
+            detail = None if ok else (answer.detail if answer is not None else "cancelled")
+            if ok:
+                self.ledger.mark(self.settings.environment, store.store_id, "Ready", None, run_id=self.run_id, url=url)
+            else:
+                self.ledger.mark(
+                    self.settings.environment, store.store_id, "Failed", detail, run_id=self.run_id, url=url
+                )
+                problems.append(Problem(f"store '{store.store_id}'", f"{url}: {detail}", "see `stores doctor`"))
+            results.append(
+                StoreResult(
+                    store.store_id,
+                    Action.UNTOUCHED,
+                    "Ready" if ok else "Failed",
+                    url,
+                    detail,
+                    time.monotonic() - started,
+                    answer.content if answer is not None else None,
+                )
+            )
+        error = StoreFailedError.of(problems) if problems else None
+        return RunResult(self.run_id, tuple(results), nothing_to_do=True, exit_error=error)
+
+    def _settle(self, outcomes: Mapping[str, StoreOutcome], observation: Observation) -> None:
+        """Put the outcomes on record, and what each cell was brought to."""
+        try:
+            self.ledger.settle(self.run_id, list(outcomes.values()))
+            self._record_cells(observation, outcomes)
+        except DatabaseUnreachableError as error:
+            told = ", ".join(f"{outcome.store_id} {outcome.status}" for outcome in outcomes.values())
+            raise AuditIncompleteError(
+                f"run {self.run_id}",
+                f"the stores were changed ({told}), but that could not be written: {error}",
+                "bring the database back, then run `stores up` again: it closes this run first",
+            ) from error
+
+    def _record_cells(self, observation: Observation, outcomes: Mapping[str, StoreOutcome]) -> None:
+        ours = provenance.here(self.root)
+        touched = {store.cell for store in self.manifest.stores if store.id in outcomes}
+        for cell in sorted(touched & set(observation.snapshots)):
+            self.ledger.record_cell(
+                self.settings.environment,
+                cell,
+                manifest_digest=self.manifest.digest,
+                commit=ours.commit,
+                program_version=ours.program_version,
+                cluster_uid=self.cluster.uid,
+                run_id=self.run_id,
+            )
+
+    def _result(
+        self,
+        observation: Observation,
+        stores: tuple[StorePlan, ...],
+        admission: Admission,
+        outcomes: Mapping[str, StoreOutcome],
+    ) -> RunResult:
+        denied = {denial.change.store_id: denial for denial in admission.denied}
+        results, failed, cancelled = [], [], False
+        for store in stores:
+            outcome = outcomes.get(store.store_id)
+            if outcome is not None:
+                cancelled = cancelled or outcome.outcome == "cancelled"
+                if outcome.outcome == "failure":
+                    failed.append(_problem(outcome))
+                results.append(self._store_result(store, outcome))
+            elif store.store_id in denied:
+                text = str(denied[store.store_id].problem)
+                results.append(StoreResult(store.store_id, store.action, "Pending", None, text, 0.0))
+            elif store.store_id in observation.desired:
+                row = observation.rows.get(store.store_id)
+                status, url = (row.status, row.url) if row is not None else ("Pending", None)
+                results.append(StoreResult(store.store_id, store.action, status, url, None, 0.0))
+        error: StoresError | None = None
+        if cancelled:
+            error = CancelledError(f"run {self.run_id}", "it was stopped", "run `stores up` again to go on")
+        elif failed:
+            error = StoreFailedError.of(failed)
+        elif denied:
+            error = OverLimitError.of([denial.problem for denial in denied.values()])
+        return RunResult(self.run_id, tuple(results), nothing_to_do=False, exit_error=error)
+
+    def _store_result(self, store: StorePlan, outcome: StoreOutcome) -> StoreResult:
+        elapsed_s = time.monotonic() - self._began.get(store.store_id, time.monotonic())
+        content = outcome.metadata.get("content")
+        return StoreResult(
+            store.store_id,
+            store.action,
+            outcome.status,
+            outcome.url,
+            outcome.reason,
+            elapsed_s,
+            str(content) if content else None,
+        )
+
+    def _replay(self, admission: Admission) -> RunResult:
+        assert admission.replayed is not None  # noqa: S101 - the caller looked
+        results = tuple(
+            StoreResult(outcome.store_id, Action.UNTOUCHED, outcome.status, outcome.url, outcome.reason, 0.0)
+            for outcome in admission.replayed.outcomes
+        )
+        return RunResult(admission.replayed.run_id, results, nothing_to_do=False, replayed=True)
+
+    def _on_step(self, step: Step, phase: str) -> None:
+        if step.store_id is None or step.op in ("same", "read") or step.part is None:
+            return
+        self._tell(step.store_id, f"{step.op} {step.part}" + ("" if phase == "started" else f": {phase}"))
+
+    def _tell(self, store_id: str | None, text: str, status: Status | None = None) -> None:
+        self.report(ProgressEvent(store_id, text, status))
+
+    @contextmanager
+    def _leases(self) -> Iterator[list[Lease]]:
+        """Hold every cell of the environment, renewed until the end; who cannot renew stops the engine."""
+        holder = Holder(actor=self.actor, host=socket.gethostname(), pid=os.getpid(), run_id=self.run_id)
+        environment = self.settings.environment
+        cells = sorted({store.cell for store in self.manifest.stores} | {naming.FIRST_CELL})
+        held: list[Lease] = []
+        done = threading.Event()
+        keeper = threading.Thread(target=self._renew, args=(held, done), name="lease-keeper", daemon=True)
+        try:
+            held.extend(self.ledger.acquire_lease(environment, cell, holder, LEASE_S) for cell in cells)
+            keeper.start()
+            yield held
+        finally:
+            done.set()
+            if keeper.is_alive():
+                keeper.join()
+            for lease in held:
+                self._release(lease)
+
+    def _renew(self, held: list[Lease], done: threading.Event) -> None:
+        while not done.wait(RENEW_EVERY_S):
+            try:
+                held[:] = [self.ledger.renew_lease(lease) for lease in held]
+            except StoresError as error:
+                self._tell(None, f"the lease is lost, stopping the engine: {error}")
+                self._cancel()
+                return
+
+    def _release(self, lease: Lease) -> None:
+        try:
+            self.ledger.release_lease(lease)
+        except StoresError as error:
+            # It expires by itself; what the run did matters more than this.
+            self._tell(None, f"the lease could not be given back: {error}")
+
+    def _cancel(self) -> None:
+        self._cancelled.set()
+        self.engine.interrupt()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Turn SIGINT and SIGTERM into an orderly stop; the outcomes are still written."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            self._tell(None, "stopping: the engine finishes what it is in the middle of")
+            self._cancel()
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _failed(store_id: str, reason: str, *, deleting: bool = False) -> StoreOutcome:
+    return StoreOutcome(store_id, "failure", "Deleting" if deleting else "Failed", reason=reason)
+
+
+def _cancelled(store_id: str, *, reached_engine: bool = True) -> StoreOutcome:
+    return StoreOutcome(store_id, "cancelled", "Failed", reason="the run was stopped", reached_engine=reached_engine)
+
+
+def _problem(outcome: StoreOutcome) -> Problem:
+    return Problem(
+        f"store '{outcome.store_id}'",
+        outcome.reason or f"it is {outcome.status}",
+        "correct the cause and run `stores up` again; the other stores are not affected",
+    )

@@ -1,0 +1,109 @@
+"""What one store should be, whole, as plain data.
+
+The program registers exactly this, a plan compares it with what was applied, and its digest tells whether anything
+at all would change. It never holds a secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from components import naming, objects
+
+# Part names are the second half of logical names, so they are state: `<store id>-<part>`.
+NAMESPACE: Final = "namespace"
+QUOTA: Final = "quota"
+LIMITS: Final = "limits"
+SERVICE_ACCOUNT: Final = "service-account"
+POLICY_PREFIX: Final = "policy-"
+CREDENTIALS: Final = "credentials"
+RELEASE: Final = "release"
+RANDOM_PARTS: Final = ("mariadb-root-password", "mariadb-password", "wordpress-password", "wordpress-salts")
+POLICY_PARTS: Final = tuple(POLICY_PREFIX + name for name in ("default-deny", "dns", "mariadb", "wordpress"))
+PARTS: Final = (NAMESPACE, QUOTA, LIMITS, SERVICE_ACCOUNT, CREDENTIALS, RELEASE, *RANDOM_PARTS, *POLICY_PARTS)
+
+
+@dataclass(frozen=True)
+class ReleaseSpec:
+    """The Helm release: `chart` is a path relative to the project's root, `values` are complete but for defaults."""
+
+    chart: str
+    values: Mapping[str, Any]
+    timeout_s: int
+    max_history: int = 5
+
+
+@dataclass(frozen=True)
+class DesiredStore:
+    """One store: its identity, every object around its release by part name, and the release."""
+
+    store_id: str
+    name: str
+    owner: str
+    url: str
+    host: str
+    protected: bool
+    objects: Mapping[str, objects.Object]
+    release: ReleaseSpec
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for comparison; what only tunes a run (time limits) is left out."""
+        return {
+            "id": self.store_id,
+            "name": self.name,
+            "owner": self.owner,
+            "url": self.url,
+            "protected": self.protected,
+            "objects": dict(self.objects),
+            "release": {
+                "chart": self.release.chart,
+                "maxHistory": self.release.max_history,
+                "values": dict(self.release.values),
+            },
+        }
+
+    def to_json(self) -> str:
+        """Return the canonical text: sorted keys, no spaces."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 of a canonical text, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def flatten(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every leaf of nested data with its dotted path; an empty mapping or list is a leaf."""
+    if isinstance(data, Mapping) and data:
+        for key, value in data.items():
+            yield from flatten(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(data, list) and data:
+        for index, value in enumerate(data):
+            yield from flatten(value, f"{path}[{index}]")
+    else:
+        yield path, data
+
+
+def store_objects(
+    store_id: str,
+    *,
+    owner: str,
+    environment: str,
+    quota: objects.Quota,
+    surroundings: objects.Surroundings,
+) -> dict[str, objects.Object]:
+    """Return the objects around a store's release, by part name."""
+    labels = naming.labels(store_id, owner, environment)
+    policies = objects.network_policies(store_id, surroundings, labels)
+    return {
+        NAMESPACE: objects.namespace(store_id, labels),
+        QUOTA: objects.resource_quota(store_id, quota, labels),
+        LIMITS: objects.limit_range(store_id, quota, labels),
+        SERVICE_ACCOUNT: objects.service_account(store_id, labels),
+        CREDENTIALS: objects.credentials_secret(store_id, labels),
+        **{POLICY_PREFIX + name: policy for name, policy in policies.items()},
+    }

@@ -1,0 +1,183 @@
+"""Every Kubernetes object that surrounds a store's release, as plain data.
+
+Pure functions: the same arguments give the same objects, so a plan can be made, tested and digested with no engine.
+`components.store_tenant` registers exactly what stands here. Nothing here knows a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from components import naming
+
+Object = dict[str, Any]
+
+WORDPRESS_PORT: Final = 8080
+MARIADB_PORT: Final = 3306
+DNS_PORT: Final = 53
+HTTPS_PORT: Final = 443
+
+# Everything that a shop has no business to call: private, carrier-grade, link-local (cloud metadata), loopback and
+# multicast ranges. Pods and services lie in these on every common cluster; others add theirs by `cluster_cidrs`.
+PRIVATE_CIDRS: Final = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+)
+
+_SELECTOR: Final = "app.kubernetes.io/component"
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What one store may take in all. Quantities are Kubernetes quantities; counts are objects."""
+
+    cpu: str = "2"
+    memory: str = "4Gi"
+    storage: str = "20Gi"
+    persistent_volume_claims: int = 4
+    pods: int = 12
+    services: int = 6
+    secrets: int = 20
+    config_maps: int = 20
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the cluster looks like from a store: who may call it, and which ranges it must not call."""
+
+    ingress_namespace: str = "ingress-nginx"
+    dns_namespace: str = "kube-system"
+    dns_labels: Mapping[str, str] = field(default_factory=lambda: {"k8s-app": "kube-dns"})
+    dns_ports: Sequence[int] = (DNS_PORT,)
+    cluster_cidrs: Sequence[str] = ()
+
+
+def namespace(store_id: str, labels: Mapping[str, str]) -> Object:
+    """Return the Namespace; it admits only pods of the restricted profile."""
+    pod_security = {
+        f"pod-security.kubernetes.io/{mode}{suffix}": value
+        for mode in ("enforce", "audit", "warn")
+        for suffix, value in (("", "restricted"), ("-version", "latest"))
+    }
+    return {"metadata": {"name": naming.namespace(store_id), "labels": {**labels, **pod_security}}}
+
+
+def resource_quota(store_id: str, quota: Quota, labels: Mapping[str, str]) -> Object:
+    """Return the ResourceQuota: the store's caps, and no way to open a node's or a cloud's port."""
+    return {
+        "metadata": _metadata(store_id, "store", labels),
+        "spec": {
+            "hard": {
+                "limits.cpu": quota.cpu,
+                "limits.memory": quota.memory,
+                "requests.cpu": quota.cpu,
+                "requests.memory": quota.memory,
+                "requests.storage": quota.storage,
+                "persistentvolumeclaims": str(quota.persistent_volume_claims),
+                "pods": str(quota.pods),
+                "services": str(quota.services),
+                "services.nodeports": "0",
+                "services.loadbalancers": "0",
+                "secrets": str(quota.secrets),
+                "configmaps": str(quota.config_maps),
+            }
+        },
+    }
+
+
+def limit_range(store_id: str, quota: Quota, labels: Mapping[str, str]) -> Object:
+    """Return the LimitRange: a container that names no resources gets small ones; a claim stays within the quota."""
+    return {
+        "metadata": _metadata(store_id, "store", labels),
+        "spec": {
+            "limits": [
+                {
+                    "type": "Container",
+                    "default": {"cpu": "100m", "memory": "128Mi"},
+                    "defaultRequest": {"cpu": "10m", "memory": "32Mi"},
+                    "max": {"cpu": quota.cpu, "memory": quota.memory},
+                },
+                {"type": "PersistentVolumeClaim", "min": {"storage": "64Mi"}, "max": {"storage": quota.storage}},
+            ]
+        },
+    }
+
+
+def service_account(store_id: str, labels: Mapping[str, str]) -> Object:
+    """Return the ServiceAccount of all the store's pods; it carries no token."""
+    return {
+        "metadata": _metadata(store_id, naming.service_account(store_id), labels),
+        "automountServiceAccountToken": False,
+    }
+
+
+def network_policies(store_id: str, surroundings: Surroundings, labels: Mapping[str, str]) -> dict[str, Object]:
+    """Return the NetworkPolicies by their short name. Together: nothing in or out but what a shop needs.
+
+    Policies add up, so each one opens a single door in what `default-deny` closed. DNS and MariaDB are matched by pod
+    and port, never by address: address rules see traffic before or after translation, depending on the cluster.
+    Source: https://kubernetes.io/docs/concepts/services-networking/network-policies/
+    """
+    wordpress = {"podSelector": {"matchLabels": {_SELECTOR: "wordpress"}}}
+    mariadb = {"podSelector": {"matchLabels": {_SELECTOR: "mariadb"}}}
+    ingress_controller = {"namespaceSelector": _namespace_named(surroundings.ingress_namespace)}
+    dns = {
+        "namespaceSelector": _namespace_named(surroundings.dns_namespace),
+        "podSelector": {"matchLabels": dict(surroundings.dns_labels)},
+    }
+    dns_ports = [
+        {"protocol": protocol, "port": port} for port in surroundings.dns_ports for protocol in ("UDP", "TCP")
+    ]
+    internet = {
+        "ipBlock": {"cidr": "0.0.0.0/0", "except": sorted({*PRIVATE_CIDRS, *surroundings.cluster_cidrs})},
+    }
+    specs: dict[str, Object] = {
+        "default-deny": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+        "dns": {
+            "podSelector": {},
+            "policyTypes": ["Egress"],
+            "egress": [{"to": [dns], "ports": dns_ports}],
+        },
+        "wordpress": {
+            **wordpress,
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": [ingress_controller], "ports": [_tcp(WORDPRESS_PORT)]}],
+            "egress": [
+                {"to": [mariadb], "ports": [_tcp(MARIADB_PORT)]},
+                {"to": [internet], "ports": [_tcp(HTTPS_PORT)]},
+            ],
+        },
+        "mariadb": {
+            **mariadb,
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [wordpress], "ports": [_tcp(MARIADB_PORT)]}],
+        },
+    }
+    return {name: {"metadata": _metadata(store_id, name, labels), "spec": spec} for name, spec in specs.items()}
+
+
+def credentials_secret(store_id: str, labels: Mapping[str, str]) -> Object:
+    """Return the credentials Secret without its data, which exists only inside the engine."""
+    return {"metadata": _metadata(store_id, naming.credentials_secret(store_id), labels), "type": "Opaque"}
+
+
+def _metadata(store_id: str, name: str, labels: Mapping[str, str]) -> Object:
+    return {"name": name, "namespace": naming.namespace(store_id), "labels": dict(labels)}
+
+
+def _namespace_named(name: str) -> Object:
+    return {"matchLabels": {"kubernetes.io/metadata.name": name}}
+
+
+def _tcp(port: int) -> Object:
+    return {"protocol": "TCP", "port": port}

@@ -1,0 +1,144 @@
+"""One store as one component: everything it needs in the cluster, and nothing that another store can touch.
+
+The component registers exactly what a `DesiredStore` says, plus the random credentials, which exist only inside the
+engine. This module must never read a file, config or the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+import pulumi_random as random
+
+from components import desired as parts
+from components import naming
+from components.desired import DesiredStore
+
+PASSWORD_LENGTH: Final = 24
+SALT_LENGTH: Final = 64
+
+# The keys of the credentials Secret, as the chart mounts them.
+PASSWORD_KEYS: Final = ("mariadb-root-password", "mariadb-password", "wordpress-password")
+SALT_KEYS: Final = tuple(
+    f"wordpress-{name}-{kind}" for kind in ("key", "salt") for name in ("auth", "secure-auth", "logged-in", "nonce")
+)
+
+# A generated value must never change by an edit: MariaDB reads its passwords only at the first start, and a changed
+# argument would replace every one of them. Spelled as on the wire, where `ignore_changes` is compared.
+GENERATOR_ARGUMENTS: Final = (
+    "keepers", "length", "lower", "minLower", "minNumeric", "minSpecial", "minUpper", "number", "numeric",
+    "overrideSpecial", "special", "upper",
+)  # fmt: skip
+
+
+class StoreTenant(pulumi.ComponentResource):
+    """A namespace with its quota, limits, policies, credentials and one Helm release that serves a shop.
+
+    Outputs: `namespace`, `host`, `url`, `credentials_secret` and `applied`. `applied` is the JSON text of the desired
+    state; it resolves only after the release is up, so what it says has really happened.
+    """
+
+    namespace: pulumi.Output[str]
+    host: pulumi.Output[str]
+    url: pulumi.Output[str]
+    credentials_secret: pulumi.Output[str]
+    applied: pulumi.Output[str]
+
+    def __init__(self, desired: DesiredStore, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(naming.COMPONENT_TYPE, desired.store_id, None, opts)
+        self._desired = desired
+
+        namespace = kubernetes.core.v1.Namespace(
+            self._name(parts.NAMESPACE),
+            metadata=desired.objects[parts.NAMESPACE]["metadata"],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        # Deleting the namespace deletes what is in it; the engine need not ask for each object.
+        inside = pulumi.ResourceOptions(parent=self, depends_on=[namespace], deleted_with=namespace)
+        # Pods start only behind the policies and within the quota.
+        guards = [*self._guards(inside), self._credentials(inside)]
+        release = self._release(pulumi.ResourceOptions(parent=self, depends_on=[namespace, *guards]))
+
+        self.namespace = pulumi.Output.from_input(naming.namespace(desired.store_id))
+        self.host = pulumi.Output.from_input(desired.host)
+        self.url = pulumi.Output.from_input(desired.url)
+        self.credentials_secret = pulumi.Output.from_input(naming.credentials_secret(desired.store_id))
+        self.applied = release.status.apply(lambda _: desired.to_json())
+        self.register_outputs(
+            {
+                "namespace": self.namespace,
+                "host": self.host,
+                "url": self.url,
+                "credentialsSecret": self.credentials_secret,
+                "applied": self.applied,
+            }
+        )
+
+    def _name(self, part: str) -> str:
+        return naming.logical_name(self._desired.store_id, part)
+
+    def _guards(self, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
+        wanted = self._desired.objects
+        account = wanted[parts.SERVICE_ACCOUNT]
+        return [
+            kubernetes.core.v1.ResourceQuota(self._name(parts.QUOTA), **_inputs(wanted[parts.QUOTA]), opts=opts),
+            kubernetes.core.v1.LimitRange(self._name(parts.LIMITS), **_inputs(wanted[parts.LIMITS]), opts=opts),
+            kubernetes.core.v1.ServiceAccount(
+                self._name(parts.SERVICE_ACCOUNT),
+                metadata=account["metadata"],
+                automount_service_account_token=account["automountServiceAccountToken"],
+                opts=opts,
+            ),
+            *(
+                kubernetes.networking.v1.NetworkPolicy(self._name(part), **_inputs(wanted[part]), opts=opts)
+                for part in parts.POLICY_PARTS
+            ),
+        ]
+
+    def _credentials(self, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+        """Register the generated passwords and salts, and the one Secret that holds them."""
+        data: dict[str, pulumi.Input[str]] = {key: self._generated(key, PASSWORD_LENGTH) for key in PASSWORD_KEYS}
+        # One generator for all salts: each resource costs the engine two writes of its whole state.
+        salts = self._generated("wordpress-salts", SALT_LENGTH * len(SALT_KEYS))
+        for index, key in enumerate(SALT_KEYS):
+            start = index * SALT_LENGTH
+            data[key] = salts.apply(lambda text, start=start: text[start : start + SALT_LENGTH])
+        wanted = self._desired.objects[parts.CREDENTIALS]
+        return kubernetes.core.v1.Secret(
+            self._name(parts.CREDENTIALS),
+            metadata=wanted["metadata"],
+            type=wanted["type"],
+            string_data=data,
+            opts=opts,
+        )
+
+    def _generated(self, part: str, length: int) -> pulumi.Output[str]:
+        # Letters and digits only: the value passes through PHP, SQL and a shell's history without any escaping.
+        generator = random.RandomPassword(
+            self._name(part),
+            length=length,
+            special=False,
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=list(GENERATOR_ARGUMENTS)),
+        )
+        return pulumi.Output.secret(generator.result)
+
+    def _release(self, opts: pulumi.ResourceOptions) -> kubernetes.helm.v3.Release:
+        release = self._desired.release
+        return kubernetes.helm.v3.Release(
+            self._name(parts.RELEASE),
+            name=naming.release(self._desired.store_id),
+            namespace=naming.namespace(self._desired.store_id),
+            chart=release.chart,
+            values=dict(release.values),
+            max_history=release.max_history,
+            timeout=release.timeout_s,
+            create_namespace=False,
+            opts=opts,
+        )
+
+
+def _inputs(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {"metadata": manifest["metadata"], "spec": manifest["spec"]}

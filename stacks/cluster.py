@@ -1,0 +1,132 @@
+"""The live cluster, asked directly: which one it is, and what of a store is really there.
+
+Reads only. The engine makes objects; this module must never change one.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from stacks.errors import ClusterUnreachableError
+
+_CONNECT_TIMEOUT_S = 5
+_READ_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class NamespaceState:
+    """A namespace as it is: `holding` says what keeps a terminating one, in the cluster's own words."""
+
+    terminating: bool
+    holding: tuple[str, ...]
+
+
+class Cluster:
+    """One cluster of a kubeconfig. Every method raises ClusterUnreachableError when it cannot be asked."""
+
+    def __init__(self, *, kubeconfig: str | None = None, context: str | None = None) -> None:
+        """Prepare to ask the cluster; `kubeconfig` None takes KUBECONFIG or the user's own file."""
+        self._kubeconfig = kubeconfig
+        self._context = context
+
+    @cached_property
+    def address(self) -> str:
+        """The API server's address, for messages."""
+        return str(self._core.api_client.configuration.host)
+
+    @cached_property
+    def uid(self) -> str:
+        """The identity of the cluster: the uid of its kube-system namespace."""
+        namespace = self._ask(lambda: self._core.read_namespace("kube-system", _request_timeout=self._timeouts))
+        return str(namespace.metadata.uid)
+
+    @cached_property
+    def version(self) -> str:
+        """The API server's version, such as `v1.34.3`."""
+        from kubernetes import client  # noqa: PLC0415 - see _core
+
+        api = client.VersionApi(self._core.api_client)
+        return str(self._ask(lambda: api.get_code(_request_timeout=self._timeouts)).git_version)
+
+    def namespace(self, name: str) -> NamespaceState | None:
+        """Return the namespace's state, or None when it is gone."""
+        found = self._ask(lambda: self._core.read_namespace(name, _request_timeout=self._timeouts))
+        if found is None:
+            return None
+        conditions = found.status.conditions or []
+        holding = tuple(
+            " ".join(str(condition.message).split())
+            for condition in conditions
+            if condition.status == "True" and condition.message
+        )
+        return NamespaceState(terminating=found.metadata.deletion_timestamp is not None, holding=holding)
+
+    def namespaces(self, selector: str) -> Mapping[str, Mapping[str, str]]:
+        """Return the labels of every namespace that matches a label selector, by name."""
+        found = self._ask(
+            lambda: self._core.list_namespace(label_selector=selector, _request_timeout=self._timeouts)
+        )
+        return {item.metadata.name: item.metadata.labels or {} for item in found.items}
+
+    def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """Return a Secret's text values, or None when there is none."""
+        found = self._ask(
+            lambda: self._core.read_namespaced_secret(name, namespace, _request_timeout=self._timeouts)
+        )
+        if found is None:
+            return None
+        return {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
+
+    @property
+    def _timeouts(self) -> tuple[int, int]:
+        return (_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S)
+
+    @cached_property
+    def _core(self) -> Any:
+        # The client takes most of a second to load; commands that never ask a cluster should not wait for it.
+        from kubernetes import client, config  # noqa: PLC0415
+        from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
+
+        try:
+            api = config.new_client_from_config(config_file=self._kubeconfig, context=self._context)
+        except (ConfigException, OSError) as error:
+            raise ClusterUnreachableError(
+                "cluster",
+                f"no usable kubeconfig: {' '.join(str(error).split())}",
+                "run `make up` for the sandbox, or point KUBECONFIG at your cluster",
+            ) from None
+        api.configuration.retries = 0
+        return client.CoreV1Api(api)
+
+    def _ask(self, question: Any) -> Any:
+        """Return the answer, or None for what does not exist."""
+        core = self._core
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+        try:
+            return question()
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise ClusterUnreachableError(
+                f"cluster {core.api_client.configuration.host}",
+                f"it refused a question: {error.status} {error.reason}",
+                "check the kubeconfig's user and rights, then run `stores doctor`",
+            ) from None
+        except (HTTPError, OSError) as error:
+            raise ClusterUnreachableError(
+                f"cluster {core.api_client.configuration.host}",
+                f"it does not answer: {_cause(error)}",
+                "start it (`make up` starts the sandbox) or point KUBECONFIG at another, then run `stores doctor`",
+            ) from None
+
+
+def _cause(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)
+    text = str(reason if isinstance(reason, BaseException) else error)
+    return " ".join(text.split(": ", 1)[-1].split())

@@ -1,0 +1,131 @@
+"""What each store of a manifest should be: manifest + settings + values + chart, joined into plain data.
+
+No engine and no cluster: the gate plans with the very same data that the program registers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from components import naming
+from components.desired import DesiredStore, ReleaseSpec, store_objects
+from stacks.errors import ManifestError
+from stacks.manifest import Store
+from stacks.settings import Settings
+
+CHART: Final = "charts/store"
+
+# What does not change a rendered object: its edits must not touch a store.
+_NOT_DEPLOYED: Final = ("ci/", "tests/", "README.md", ".helmignore")
+
+
+class Plans:
+    """Turns stores into desired stores; reads the values and digests the chart once."""
+
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self._settings = settings
+        self._values = environment_values(root, settings.environment)
+        self._chart_digest = chart_digest(root / CHART)
+
+    def desired(self, store: Store) -> DesiredStore:
+        """Return the whole store as plain data."""
+        settings = self._settings
+        values = merge(self._values, store_values(store))
+        values["chartDigest"] = self._chart_digest
+        ingress = values["ingress"]
+        ingress["host"] = naming.host(store.id, ingress["domain"])
+        ingress["port"] = settings.url_port or ingress["port"]
+        return DesiredStore(
+            store_id=store.id,
+            name=store.name,
+            owner=store.owner,
+            host=ingress["host"],
+            url=naming.url(store.id, scheme=ingress["scheme"], domain=ingress["domain"], port=ingress["port"]),
+            protected=settings.protected,
+            objects=store_objects(
+                store.id,
+                owner=store.owner,
+                environment=settings.environment,
+                quota=settings.quota,
+                surroundings=settings.surroundings,
+            ),
+            release=ReleaseSpec(chart=f"./{CHART}", values=values, timeout_s=settings.release_timeout_seconds),
+        )
+
+
+def store_values(store: Store) -> dict[str, Any]:
+    """Return the chart values that one store's block sets."""
+    values: dict[str, Any] = {
+        "store": {"title": store.title, "adminEmail": store.admin_email},
+        "credentials": {"existingSecret": naming.credentials_secret(store.id)},
+        "serviceAccount": {"name": naming.service_account(store.id)},
+    }
+    if store.web is not None:
+        values["web"] = {"resources": _limits(store.web.cpu, store.web.memory)}
+    if store.database is not None:
+        database: dict[str, Any] = {"resources": _limits(store.database.cpu, store.database.memory)}
+        if store.database.storage is not None:
+            database["storage"] = {"size": store.database.storage}
+        values["database"] = database
+    if store.uploads is not None and store.uploads.storage is not None:
+        values["uploads"] = {"size": store.uploads.storage}
+    if store.image is not None:
+        values["image"] = {"tag": store.image.tag}
+    return values
+
+
+def environment_values(root: Path, environment: str) -> dict[str, Any]:
+    """Return `values/values-<environment>.yaml`, laid over the chart's own defaults.
+
+    The values of a release are complete, so that `helm upgrade --reuse-values` by hand needs no file.
+    """
+    chart = _read(root, f"{CHART}/values.yaml")
+    return merge(chart, _read(root, f"values/values-{environment}.yaml"))
+
+
+def chart_digest(chart: Path) -> str:
+    """Return the SHA-256 over the chart's deployed files, names included.
+
+    The Kubernetes provider compares a release's inputs only, so an edit of a template would go unnoticed without it.
+    """
+    total = hashlib.sha256()
+    for file in sorted(path for path in chart.rglob("*") if path.is_file()):
+        name = file.relative_to(chart).as_posix()
+        if name.startswith(_NOT_DEPLOYED):
+            continue
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        total.update(f"{name}\0{content}\n".encode())
+    return total.hexdigest()
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `overlay` laid over it, as Helm does: mappings merge, everything else is replaced."""
+    merged = deepcopy(dict(base))
+    for key, value in overlay.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _limits(cpu: str | None, memory: str | None) -> dict[str, Any]:
+    limits = {name: value for name, value in (("cpu", cpu), ("memory", memory)) if value is not None}
+    return {"limits": limits} if limits else {}
+
+
+def _read(root: Path, where: str) -> dict[str, Any]:
+    try:
+        document = YAML(typ="safe", pure=True).load((root / where).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ManifestError(where, "the file is missing", "restore it from the repository") from None
+    except YAMLError as error:
+        raise ManifestError(where, f"it is no YAML: {' '.join(str(error).split())}", "correct it") from None
+    if not isinstance(document, dict):
+        raise ManifestError(where, "it holds no mapping", "write chart values as `key: value`")
+    return document

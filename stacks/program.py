@@ -1,0 +1,113 @@
+"""The Pulumi program: every store of the running stack's cell becomes one `StoreTenant`.
+
+The same function runs under plain `pulumi up` and inside the gate. Whoever runs it always registers the whole cell:
+a program that registers only some of its stores would lose the others' outputs, or delete them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components import naming
+from components.store_tenant import StoreTenant
+from stacks import manifest as manifests
+from stacks import settings as settings_module
+from stacks.cluster import Cluster
+from stacks.desired import Plans
+from stacks.errors import ClusterUnreachableError, RefusedError, StoresError
+from stacks.manifest import Manifest, Store
+from stacks.settings import Settings
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What only the gate may decide for one run; a plain `pulumi up` runs with the defaults.
+
+    `withheld` stores are not created, since a limit stands in their way. `released` stores are tombstoned ones whose
+    time has come: first registered without protection, then (`removed`) not at all.
+    """
+
+    withheld: frozenset[str] = frozenset()
+    released: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
+    cluster_uid: str | None = None
+
+
+def run(root: Path, options: RunOptions | None = None) -> None:
+    """Register every store of the running stack's cell. Raises `pulumi.RunError` with all problems of the input."""
+    try:
+        settings = settings_module.from_engine()
+        manifest = manifests.load(root, settings.environment, settings_module.caps(settings))
+        register(root, settings, manifest, options or RunOptions())
+    except StoresError as error:
+        raise pulumi.RunError(str(error)) from None
+
+
+def register(root: Path, settings: Settings, manifest: Manifest, options: RunOptions) -> None:
+    """Register the provider and the stores of the running stack's cell."""
+    cell = cell_of(pulumi.get_stack(), settings.environment)
+    uid = options.cluster_uid or live_cluster_uid(settings)
+    provider = kubernetes.Provider(
+        "kubernetes",
+        # Without an identity, a changed address of the same cluster would replace the provider, and so every store.
+        cluster_identifier=uid,
+        context=settings.context,
+        enable_server_side_apply=True,
+        opts=pulumi.ResourceOptions(protect=settings.protected),
+    )
+    plans = Plans(root, settings)
+    for store in registered(manifest, settings, options, cell):
+        protect = settings.protected and store.id not in options.released
+        StoreTenant(
+            plans.desired(store),
+            pulumi.ResourceOptions(providers={"kubernetes": provider}, protect=protect),
+        )
+
+
+def registered(manifest: Manifest, settings: Settings, options: RunOptions, cell: str) -> list[Store]:
+    """Return the stores that the program registers, in file order.
+
+    A tombstoned store of a protected environment stays until the gate removes it: a final backup and a grace period
+    come first, and only the gate knows when they are over.
+    """
+    return [
+        store
+        for store in manifest.stores
+        if (store.cell or naming.FIRST_CELL) == cell
+        and store.id not in options.withheld
+        and store.id not in options.removed
+        and (store.state != "deleted" or settings.protected)
+    ]
+
+
+def live_cluster_uid(settings: Settings) -> str:
+    """Return the live cluster's identity; raises RefusedError when the settings name another one."""
+    cluster = Cluster(context=settings.context)
+    uid = cluster.uid
+    if not uid:
+        raise ClusterUnreachableError(f"cluster {cluster.address}", "it has no kube-system namespace", "check it")
+    if settings.cluster_uid is not None and uid != settings.cluster_uid:
+        raise RefusedError(
+            f"cluster {cluster.address}",
+            f"its identity is {uid}, but environment {settings.environment} belongs to {settings.cluster_uid}",
+            "choose the right kubeconfig context; nothing was changed",
+        )
+    return uid
+
+
+def cell_of(stack: str, environment: str) -> str:
+    """Return the cell of a stack's name; raises RefusedError for a stack of another environment."""
+    name, _, suffix = stack.partition("-")
+    cell = suffix or naming.FIRST_CELL
+    if name != environment or naming.stack(environment, cell) != stack or not naming.CELL_PATTERN.fullmatch(cell):
+        raise RefusedError(
+            f"stack {stack}",
+            f"it runs with the settings of environment {environment!r}",
+            f"pass --config-file Pulumi.{name}.yaml, or choose the stack {environment}",
+        )
+    return cell

@@ -1,0 +1,172 @@
+"""The settings of one environment: `Pulumi.<environment>.yaml`, typed and closed.
+
+The only reader of `pulumi.Config`. The gate reads the same file without an engine, so both see the same settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from components import naming
+from components.objects import Quota, Surroundings
+from stacks.errors import ManifestError, Problem
+
+_PREFIX: Final = f"{naming.PROJECT}:"
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi|Ti|k|M|G|T)?$")]
+DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+
+
+class Settings(BaseModel):
+    """What the platform promises and allows in one environment. Keys in the file are camelCase, after `stores:`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    environment: Annotated[str, Field(pattern=naming.ENVIRONMENT_PATTERN.pattern)]
+    """Required, so that a stack that was given no config plans nothing at all instead of plans with defaults."""
+    protected: bool
+    """Every resource is protected, and changes need a ticket."""
+    single_host: bool = False
+    """A protected environment on one machine: allows a state on its disk."""
+
+    context: str | None = None
+    """The kubeconfig's context; None is the current one. Set it where a wrong cluster would hurt."""
+    cluster_uid: str | None = None
+    """The uid of the one right cluster's kube-system namespace; None takes the first cluster met and records it."""
+    ingress_namespace: DnsLabel = "ingress-nginx"
+    """Where the ingress controller's pods run: the only ones that may call a shop."""
+    cluster_cidrs: tuple[str, ...] = ()
+    """Ranges of pods, services and nodes outside of the private ones, which shops must not call."""
+    url_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """The port in the shops' addresses; None takes `ingress.port` of the values."""
+
+    quota_cpu: Quantity = "2"
+    quota_memory: Quantity = "4Gi"
+    quota_storage: Quantity = "20Gi"
+    quota_persistent_volume_claims: Count = 4
+    quota_pods: Positive = 12
+    quota_services: Positive = 6
+    """Per store. A store's own sizes may not go over them."""
+
+    stores_per_owner: Count = 10
+    creates_per_hour: Count = 5
+    stores_total: Count = 100
+    """Over all cells of the environment; an owner's own figures stand in owners.yaml."""
+
+    release_timeout_seconds: Positive = 600
+    """How long a store's pods may take until the release counts as failed."""
+    ready_timeout_seconds: Positive = 180
+    """How long a store may take to answer over HTTP after its release is up."""
+    deletion_grace_hours: Count = 168
+    """Protected environments: how long a tombstoned store stays before it is removed."""
+
+    @property
+    def quota(self) -> Quota:
+        """Return what one store may take in all."""
+        return Quota(
+            cpu=self.quota_cpu,
+            memory=self.quota_memory,
+            storage=self.quota_storage,
+            persistent_volume_claims=self.quota_persistent_volume_claims,
+            pods=self.quota_pods,
+            services=self.quota_services,
+        )
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """Return what the cluster looks like from a store."""
+        return Surroundings(ingress_namespace=self.ingress_namespace, cluster_cidrs=self.cluster_cidrs)
+
+
+def settings_file(environment: str) -> str:
+    """Return the settings file's name, relative to the project's root."""
+    return f"Pulumi.{environment}.yaml"
+
+
+def load(root: Path, environment: str) -> Settings:
+    """Return the settings of an environment; raises ManifestError with every problem of its file."""
+    config = config_of(root, environment)
+    where = settings_file(environment)
+    settings = parse(config, where)
+    if settings.environment != environment:
+        raise ManifestError(
+            where,
+            f"environment is {settings.environment!r}, but the file is that of {environment!r}",
+            f"set stores:environment to {environment}",
+        )
+    return settings
+
+
+def config_of(root: Path, environment: str) -> dict[str, Any]:
+    """Return the raw `stores:` keys of an environment's file, without the prefix."""
+    document = stack_document(root, environment)
+    where = settings_file(environment)
+    config = document.get("config")
+    if not isinstance(config, Mapping):
+        raise ManifestError(where, "it has no `config:`", "see docs/settings.md for the keys")
+    foreign = [key for key in config if not str(key).startswith(_PREFIX)]
+    if foreign:
+        raise ManifestError.of(
+            [Problem(where, f"the key {key!r} is not ours", f"write it as `{_PREFIX}<key>`") for key in foreign]
+        )
+    return {str(key).removeprefix(_PREFIX): value for key, value in config.items()}
+
+
+def stack_document(root: Path, environment: str) -> dict[str, Any]:
+    """Return the whole settings file, the engine's own keys included."""
+    where = settings_file(environment)
+    try:
+        document = YAML(typ="safe", pure=True).load((root / where).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = sorted(path.name.split(".")[1] for path in root.glob("Pulumi.*.yaml"))
+        raise ManifestError(
+            where, f"there is no environment {environment!r}", f"use one of: {', '.join(known) or 'none yet'}"
+        ) from None
+    except YAMLError as error:
+        raise ManifestError(where, f"it is no YAML: {_one_line(error)}", "correct it") from None
+    if not isinstance(document, dict):
+        raise ManifestError(where, "it is empty", "see docs/settings.md for the keys")
+    return document
+
+
+def parse(config: Mapping[str, Any], where: str) -> Settings:
+    """Return typed settings of raw keys; the engine hands every value over as text, the file as YAML types."""
+    try:
+        return Settings.model_validate(dict(config))
+    except ValidationError as error:
+        raise ManifestError.of(
+            [
+                Problem(
+                    where,
+                    f"{_PREFIX}{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+                    + ("" if item["type"] == "missing" else f" (it is {item['input']!r})"),
+                    "see docs/settings.md for the key's form",
+                )
+                for item in error.errors()
+            ]
+        ) from None
+
+
+def from_engine() -> Settings:
+    """Return the settings of the stack that is running; call it only inside a Pulumi program."""
+    import pulumi  # noqa: PLC0415 - the engine's SDK takes 0.5 s to load, and the gate reads settings without it
+
+    config = pulumi.Config(naming.PROJECT)
+    names = {field.alias or name for name, field in Settings.model_fields.items()}
+    found = {name: value for name in names if (value := config.get(name)) is not None}
+    if "clusterCidrs" in found:
+        found["clusterCidrs"] = config.require_object("clusterCidrs")
+    return parse(found, f"the config of stack {pulumi.get_stack()}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
