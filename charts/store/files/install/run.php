@@ -1,0 +1,105 @@
+<?php
+/**
+ * The shop is what the values say, or this process fails and the pod starts it again.
+ *
+ * Waits for the database, takes a lock so that only one pod installs at a time, and runs each step-*.php in a process
+ * of its own (WordPress can load only once per process). Every step may run any number of times.
+ */
+
+declare(strict_types=1);
+
+require __DIR__ . '/lib.php';
+
+/** Code, uploads and settings are there; a shop without them would start and be broken. */
+function check_files(): void
+{
+    if (!is_file('/var/www/html/wp-config.php') || !is_file('/var/www/html/wp-load.php')) {
+        refuse('/var/www/html holds no WordPress', 'see the log of the init container wordpress-files');
+    }
+    $probe = '/var/www/html/wp-content/uploads/.store-writable';
+    if (@file_put_contents($probe, '') === false) {
+        refuse(
+            'wp-content/uploads is not writable for user ' . posix_geteuid_or_unknown(),
+            'the volume must honour fsGroup 33, or be writable for all',
+        );
+    }
+    unlink($probe);
+}
+
+function posix_geteuid_or_unknown(): string
+{
+    return function_exists('posix_geteuid') ? (string) posix_geteuid() : '33';
+}
+
+/** A connection to the shop's database, as soon as there is one. */
+function connect(int $deadline_s): mysqli
+{
+    mysqli_report(MYSQLI_REPORT_OFF);
+    $host = getenv('WORDPRESS_DB_HOST');
+    $user = getenv('WORDPRESS_DB_USER');
+    $name = getenv('WORDPRESS_DB_NAME');
+    $password = secret(CREDENTIALS_DIR . '/mariadb-password');
+    $started = hrtime(true);
+    $said = -15;
+    while (true) {
+        $db = mysqli_init();
+        $db->options(MYSQLI_OPT_CONNECT_TIMEOUT, 5);
+        if (@$db->real_connect($host, $user, $password, $name)) {
+            return $db;
+        }
+        // The server knows its users before it listens, so these two never heal by waiting.
+        if (in_array($db->connect_errno, [1044, 1045, 1049], true)) {
+            refuse(
+                "MariaDB on $host refuses user $user: {$db->connect_error}",
+                'its volume was made with other credentials; put back the mariadb-password of that time into the'
+                . ' credentials Secret, and database.name and database.user into the values',
+            );
+        }
+        $waited_s = intdiv(hrtime(true) - $started, 1_000_000_000);
+        if ($waited_s >= $deadline_s) {
+            refuse(
+                "MariaDB on $host did not answer for $waited_s s: {$db->connect_error}",
+                'look at the log of its pod; install.waitSeconds is the time that it may take',
+            );
+        }
+        if ($waited_s - $said >= 15) {
+            $said = $waited_s;
+            say("waiting for MariaDB on $host: {$db->connect_error}");
+        }
+        sleep(1);
+    }
+}
+
+/** No other pod of this shop is installing, until this process ends or the connection does. */
+function lock(mysqli $db, int $deadline_s): void
+{
+    $result = $db->query("SELECT GET_LOCK('store-install', $deadline_s)");
+    if ($result === false || $result->fetch_row()[0] !== '1') {
+        refuse(
+            "another pod has held the install lock for $deadline_s s",
+            'look for a pod of this shop whose init container install does not end, and delete it',
+        );
+    }
+}
+
+/** The step is done, in a process of its own, without a shell in between. */
+function run_step(string $path): void
+{
+    $started = hrtime(true);
+    $process = proc_open([PHP_BINARY, $path], [0 => ['file', '/dev/null', 'r'], 1 => STDERR, 2 => STDERR], $pipes);
+    $code = $process === false ? -1 : proc_close($process);
+    if ($code !== 0) {
+        refuse(basename($path) . " failed with code $code", 'the lines above tell why; the pod tries again by itself');
+    }
+    say(sprintf('%s done in %.1f s', basename($path), (hrtime(true) - $started) / 1e9));
+}
+
+check_files();
+$wait_s = settings()['waitSeconds'];
+$db = connect($wait_s);
+lock($db, $wait_s);
+foreach (glob(INSTALL_DIR . '/step-*.php') as $step) {
+    run_step($step);
+}
+say('the shop is set up: ' . settings()['url']);
+done();

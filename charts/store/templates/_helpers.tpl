@@ -1,0 +1,176 @@
+{{/* All helpers are prefixed with `store.`: template names are global, also across charts. */}}
+
+{{- define "store.wordpressName" -}}{{ .Release.Name }}-wordpress{{- end }}
+{{- define "store.mariadbName" -}}{{ .Release.Name }}-mariadb{{- end }}
+{{- define "store.uploadsName" -}}{{ .Release.Name }}-uploads{{- end }}
+{{- define "store.credentialsName" -}}{{ .Values.credentials.existingSecret | default (printf "%s-credentials" .Release.Name) }}{{- end }}
+{{- define "store.serviceAccountName" -}}{{ .Values.serviceAccount.name | default (printf "%s-store" .Release.Name) }}{{- end }}
+
+{{/* Labels that select the pods of one component. They can never change: a Deployment's selector is immutable.
+     Call with (dict "root" $ "component" "wordpress"). */}}
+{{- define "store.selectorLabels" -}}
+app.kubernetes.io/name: store
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* Labels of every object. Called as store.selectorLabels. */}}
+{{- define "store.labels" -}}
+{{ include "store.selectorLabels" . }}
+app.kubernetes.io/part-of: multi-store-platform
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Digest of what a template puts into its ConfigMap, without the labels: so a new chart version alone restarts no pod.
+     Call with (dict "root" $ "file" "mariadb-configmap.yaml"). */}}
+{{- define "store.dataChecksum" -}}
+{{ (include (print .root.Template.BasePath "/" .file) .root | fromYaml).data | toJson | sha256sum }}
+{{- end }}
+
+{{/* Reference of an image: registry/repository:tag, and its digest if there is one. Call with the image's values. */}}
+{{- define "store.image" -}}
+{{ .registry }}/{{ .repository }}:{{ .tag }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end }}
+
+{{/* Host of the shop. */}}
+{{- define "store.host" -}}
+{{ .Values.ingress.host | default (printf "%s.%s" .Release.Name .Values.ingress.domain) }}
+{{- end }}
+
+{{/* Host as browsers send it: with the port, unless it is the scheme's own. */}}
+{{- define "store.hostHeader" -}}
+{{- $own := eq .Values.ingress.scheme "https" | ternary 443 80 -}}
+{{ include "store.host" . }}{{ if ne (int .Values.ingress.port) $own }}:{{ int .Values.ingress.port }}{{ end }}
+{{- end }}
+
+{{/* Address of the shop, without a trailing slash. */}}
+{{- define "store.url" -}}
+{{ .Values.ingress.scheme }}://{{ include "store.hostHeader" . }}
+{{- end }}
+
+{{/* What the ingress controller would send: WordPress answers any other host or scheme by a redirect. */}}
+{{- define "store.probeHeaders" -}}
+- name: Host
+  value: {{ include "store.hostHeader" . | quote }}
+- name: X-Forwarded-Proto
+  value: {{ .Values.ingress.scheme }}
+{{- end }}
+
+{{/* MiB of a quantity in Mi or Gi, the two units that the schema lets through. */}}
+{{- define "store.mebibytes" -}}
+{{- if hasSuffix "Gi" . }}{{ mul 1024 (trimSuffix "Gi" . | int) }}{{ else }}{{ trimSuffix "Mi" . | int }}{{ end }}
+{{- end }}
+
+{{/* Apache's worker processes. A worker with WooCommerce takes 60 to 110 MiB, the parent with its caches the rest. */}}
+{{- define "store.maxRequestWorkers" -}}
+{{- $memory := include "store.mebibytes" .Values.web.resources.limits.memory | int -}}
+{{- int .Values.web.maxRequestWorkers | default (max 2 (div (sub $memory 128) 96)) -}}
+{{- end }}
+
+{{/* InnoDB's buffer pool in MiB. */}}
+{{- define "store.innodbBufferPoolSizeMib" -}}
+{{- $memory := include "store.mebibytes" .Values.database.resources.limits.memory | int -}}
+{{- int .Values.database.innodbBufferPoolSizeMib | default (div (mul $memory 3) 8) -}}
+{{- end }}
+
+{{/* Security context of every container: the restricted profile, and a root file system that nobody can write. */}}
+{{- define "store.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+privileged: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Security context of a pod whose processes, group and volumes have one id. Call with that id. */}}
+{{- define "store.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* Environment of every container that runs WordPress. `_FILE`: the image reads the value from that file at each
+     request, so that no secret is in the environment, where each child process would have it. */}}
+{{- define "store.wordpressEnv" -}}
+- name: WORDPRESS_DB_HOST
+  value: {{ include "store.mariadbName" . }}
+- name: WORDPRESS_DB_NAME
+  value: {{ .Values.database.name }}
+- name: WORDPRESS_DB_USER
+  value: {{ .Values.database.user }}
+- name: WORDPRESS_DB_PASSWORD_FILE
+  value: /etc/store/credentials/mariadb-password
+{{- range (include "store.saltKeys" . | fromJsonArray) }}
+- name: {{ . | upper | replace "-" "_" }}_FILE
+  value: /etc/store/credentials/{{ . }}
+{{- end }}
+- name: WORDPRESS_CONFIG_EXTRA
+  value: |
+    define('WP_HOME', '{{ include "store.url" . }}');
+    define('WP_SITEURL', '{{ include "store.url" . }}');
+    define('DISABLE_WP_CRON', true);
+    define('DISALLOW_FILE_MODS', true);
+    define('AUTOMATIC_UPDATER_DISABLED', true);
+    define('FS_METHOD', 'direct');
+    {{- if not .Values.web.externalRequests }}
+    define('WP_HTTP_BLOCK_EXTERNAL', true);
+    {{- end }}
+# The leading colon keeps the image's own settings, ours come after them.
+- name: PHP_INI_SCAN_DIR
+  value: ":/etc/store/php"
+{{- end }}
+
+{{/* Keys of the credentials Secret that hold WordPress' keys and salts. */}}
+{{- define "store.saltKeys" -}}
+["wordpress-auth-key", "wordpress-secure-auth-key", "wordpress-logged-in-key", "wordpress-nonce-key", "wordpress-auth-salt", "wordpress-secure-auth-salt", "wordpress-logged-in-salt", "wordpress-nonce-salt"]
+{{- end }}
+
+{{/* Ends the rendering with every mistake that a schema cannot see, all at once: value, what is wrong, cure. */}}
+{{- define "store.validate" -}}
+{{- $problems := list -}}
+{{- $ingress := .Values.ingress -}}
+{{- $tls := $ingress.tls -}}
+{{- if gt (len .Release.Name) 44 }}
+{{- $problems = append $problems (printf "the release's name %q has %d characters, and the names that are made of it have room for 44; choose a shorter one" .Release.Name (len .Release.Name)) }}
+{{- end }}
+{{- if and (gt (int .Values.web.replicas) 1) (ne .Values.uploads.accessMode "ReadWriteMany") }}
+{{- $problems = append $problems (printf "web.replicas: %d web pods cannot share a volume with uploads.accessMode %s; set uploads.accessMode to ReadWriteMany, or web.replicas to 1" (int .Values.web.replicas) .Values.uploads.accessMode) }}
+{{- end }}
+{{- $memory := .Values.web.resources.limits.memory }}
+{{- if lt (include "store.mebibytes" $memory | int) 256 }}
+{{- $problems = append $problems (printf "web.resources.limits.memory: %s is too little for WordPress; set at least 256Mi" $memory) }}
+{{- end }}
+{{- $memory = .Values.database.resources.limits.memory }}
+{{- if lt (include "store.mebibytes" $memory | int) 192 }}
+{{- $problems = append $problems (printf "database.resources.limits.memory: %s is too little for MariaDB; set at least 192Mi" $memory) }}
+{{- end }}
+{{- $shutdown := .Values.web.shutdown }}
+{{- if lt (int $shutdown.graceSeconds) (add $shutdown.drainSeconds 10 | int) }}
+{{- $problems = append $problems (printf "web.shutdown.graceSeconds: %d leaves less than 10 seconds after web.shutdown.drainSeconds %d; set at least %d" (int $shutdown.graceSeconds) (int $shutdown.drainSeconds) (add $shutdown.drainSeconds 10)) }}
+{{- end }}
+{{- $other := eq $ingress.scheme "https" | ternary 80 443 }}
+{{- if eq (int $ingress.port) $other }}
+{{- $problems = append $problems (printf "ingress.port: %d is not %s's port; set ingress.port to %d" $other $ingress.scheme (eq $other 80 | ternary 443 80)) }}
+{{- end }}
+{{- if and $tls.enabled (not $tls.secretName) }}
+{{- $problems = append $problems "ingress.tls.secretName: empty, but ingress.tls.enabled is true; name the TLS Secret, or set ingress.tls.enabled to false" }}
+{{- end }}
+{{- if and $tls.enabled (ne $ingress.scheme "https") }}
+{{- $problems = append $problems (printf "ingress.scheme: %s, but ingress.tls.enabled is true; set ingress.scheme to https and ingress.port to 443, or ingress.tls.enabled to false" $ingress.scheme) }}
+{{- end }}
+{{- if and (not $tls.enabled) (or $tls.secretName $tls.clusterIssuer) }}
+{{- $problems = append $problems (printf "ingress.tls.enabled: false, so ingress.tls.secretName %q and ingress.tls.clusterIssuer %q would do nothing; set ingress.tls.enabled to true, or empty both" $tls.secretName $tls.clusterIssuer) }}
+{{- end }}
+{{- if and $tls.enabled (not $ingress.enabled) }}
+{{- $problems = append $problems "ingress.tls.enabled: true, but ingress.enabled is false; set ingress.enabled to true, or ingress.tls.enabled to false" }}
+{{- end }}
+{{- if $problems }}
+{{- fail (printf "\n%s\n" (join "\n" $problems)) }}
+{{- end }}
+{{- end }}
