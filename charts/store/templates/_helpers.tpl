@@ -121,9 +121,6 @@ seccompProfile:
     {{- if not .Values.web.externalRequests }}
     define('WP_HTTP_BLOCK_EXTERNAL', true);
     {{- end }}
-# The leading colon keeps the image's own settings, ours come after them.
-- name: PHP_INI_SCAN_DIR
-  value: ":/etc/store/php"
 {{- end }}
 
 {{/* Keys of the credentials Secret that hold WordPress' keys and salts. */}}
