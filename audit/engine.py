@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 from pulumi import automation
 from pulumi.automation import events
@@ -31,7 +31,7 @@ from pulumi.automation.errors import (
 from audit.target import Target
 from components import desired, naming
 from stacks import program, settings
-from stacks.errors import ClusterUnreachableError, InternalError, LockedError, StoresError
+from stacks.errors import ClusterUnreachableError, LockedError, StoresError
 from stacks.program import RunOptions
 from stacks.settings import Settings
 
@@ -91,7 +91,7 @@ class Engine:
         (self._folder / "charts").symlink_to(root / "charts")
         self._command: _Command | None = None
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,7 +102,7 @@ class Engine:
         """The engine's version."""
         return str(self._pulumi().version)
 
-    def snapshot(self, cell: str, store_ids: frozenset[str] = frozenset()) -> Snapshot:
+    def snapshot(self, cell: str) -> Snapshot:
         """Return what the state of a cell holds; a stack that does not exist yet holds nothing."""
         try:
             stack = self._stack(cell, RunOptions(), create=False)
@@ -201,9 +201,7 @@ class Engine:
             },
         )
         make = automation.create_or_select_stack if create else automation.select_stack
-        return make(
-            name, project_name=naming.PROJECT, program=lambda: program.run(self._root, options), opts=workspace
-        )
+        return make(name, project_name=naming.PROJECT, program=lambda: program.run(self._root, options), opts=workspace)
 
     def _translate(self, error: CommandError, cell: str, messages: tuple[str, ...] = ()) -> StoresError:
         """Return the engine's failure as one clear sentence of ours."""
@@ -405,5 +403,3 @@ def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:
         exists=True, applied=applied, known=frozenset(known), cluster_uid=uid, pending=pending, failed=failed
     )
 
-
-__all__ = ["Engine", "EngineResult", "InternalError", "Snapshot", "Step", "read_snapshot"]

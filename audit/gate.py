@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 from audit import observation as observations
 from audit import target as targets
@@ -26,6 +27,7 @@ from components import naming
 from stacks import manifest as manifests
 from stacks import settings as settings_module
 from stacks.cluster import Cluster
+from stacks.desired import caps
 from stacks.errors import UsageError
 from stacks.manifest import Manifest
 from stacks.program import RunOptions
@@ -79,7 +81,7 @@ class Gate:
         target = targets.resolve(root, settings, cluster)
         return cls(root, settings, target, Ledger.open(target.ledger_url))
 
-    def __enter__(self) -> Gate:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,7 +98,7 @@ class Gate:
 
     def manifest(self) -> Manifest:
         """Return the environment's manifest; raises ManifestError with every problem in it."""
-        return manifests.load(self.root, self.environment, self.settings.caps)
+        return manifests.load(self.root, self.environment, caps(self.root, self.settings))
 
     def plan(self, *, ask_engine: bool = True) -> Plan:
         """Return what `up` would do; changes nothing. With `ask_engine`, the engine counts its operations too."""
@@ -150,7 +152,9 @@ class Gate:
             raise UsageError(f"store '{store_id}'", "there is no such store", "see `stores list` for the ids")
         secret = self.cluster.secret(naming.namespace(store_id), naming.credentials_secret(store_id))
         if secret is None or "wordpress-password" not in secret:
-            raise UsageError(f"store '{store_id}'", f"it has no credentials yet (it is {row.status})", "run `stores up`")
+            raise UsageError(
+                f"store '{store_id}'", f"it has no credentials yet (it is {row.status})", "run `stores up`"
+            )
         self.ledger.record(
             NewEntry(
                 actor=actor,
@@ -224,9 +228,7 @@ class Gate:
             for step in result.steps:
                 if step.store_id is not None:
                     operations.setdefault(step.store_id, []).append(step.op)
-        return tuple(
-            replace(store, resources=count_operations(operations.get(store.store_id, ()))) for store in stores
-        )
+        return tuple(replace(store, resources=count_operations(operations.get(store.store_id, ()))) for store in stores)
 
     def _asked(self, status: StoreStatus) -> StoreStatus:
         if status.url is None or status.status not in ("Ready", "Failed", "Provisioning"):
@@ -257,7 +259,11 @@ def _limit_use(stores: Sequence[StorePlan], usage: Usage) -> tuple[LimitUse, ...
             continue
         after = owner.used + born.count(name) - gone.count(name)
         uses.append(LimitUse(f"stores of {name}", owner.used, after, owner.limit))
-        uses.append(LimitUse(f"creations of {name} in 60 min", owner.starts, owner.starts + born.count(name), owner.starts_limit))
+        uses.append(
+            LimitUse(
+                f"creations of {name} in 60 min", owner.starts, owner.starts + born.count(name), owner.starts_limit
+            )
+        )
     return tuple(uses)
 
 

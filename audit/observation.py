@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from audit.engine import Engine, Snapshot
 from audit.ledger import Ledger
@@ -16,12 +17,13 @@ from audit.plan import Action, StorePlan, changes
 from audit.records import Change, StoreRow
 from components import naming
 from components.desired import DesiredStore
-from stacks import manifest as manifests
 from stacks.cluster import Cluster
-from stacks.desired import Plans
+from stacks.desired import Plans, caps, sizes_in
 from stacks.errors import ManifestError, Problem, RefusedError
-from stacks.manifest import AppliedStore, Manifest, Store
+from stacks.manifest import Manifest, Store
+from stacks.manifest_model import Sizes
 from stacks.settings import Settings
+from stacks.transition import AppliedStore, check_transition
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Observation:
     snapshots: Mapping[str, Snapshot]
     rows: Mapping[str, StoreRow]
     desired: Mapping[str, DesiredStore]
+    default_sizes: Sizes
 
     @property
     def store_ids(self) -> frozenset[str]:
@@ -44,7 +47,7 @@ class Observation:
         """Return the cell whose state holds something of the store, or None."""
         return next((cell for cell, snapshot in self.snapshots.items() if store_id in snapshot.known), None)
 
-    def applied(self, store_id: str) -> Mapping[str, object] | None:
+    def applied(self, store_id: str) -> Mapping[str, Any] | None:
         """Return the store as it was last applied in full, or None."""
         for snapshot in self.snapshots.values():
             if store_id in snapshot.applied:
@@ -73,17 +76,17 @@ def observe(root: Path, settings: Settings, manifest: Manifest, engine: Engine, 
     snapshots = {cell: engine.snapshot(cell) for cell in sorted(cells)}
     plans = Plans(root, settings)
     desired = {store.id: plans.desired(store) for store in manifest.stores if not store.deleted}
-    return Observation(settings, manifest, snapshots, rows, desired)
+    return Observation(settings, manifest, snapshots, rows, desired, caps(root, settings).defaults)
 
 
 def check(observation: Observation) -> None:
     """Raise ManifestError or RefusedError when the manifest asks for what would lose data."""
-    applied: dict[str, AppliedStore] = {}
-    for cell, snapshot in observation.snapshots.items():
-        for store_id in snapshot.known:
-            row = observation.rows.get(store_id)
-            applied[store_id] = AppliedStore.of(store_id, cell=cell, desired=snapshot.applied.get(store_id), row=row)
-    problems = manifests.check_transition(observation.manifest, applied)
+    applied = {
+        store_id: _applied_store(observation, store_id, cell)
+        for cell, snapshot in observation.snapshots.items()
+        for store_id in snapshot.known
+    }
+    problems = check_transition(observation.manifest, applied, observation.default_sizes)
     if problems:
         raise ManifestError.of(problems)
     dangers = [
@@ -97,6 +100,18 @@ def check(observation: Observation) -> None:
     ]
     if dangers:
         raise RefusedError.of(dangers)
+
+
+def _applied_store(observation: Observation, store_id: str, cell: str) -> AppliedStore:
+    """Return what exists of a store; one whose first attempt failed is known only by the ledger, or by its id."""
+    applied = observation.applied(store_id)
+    row = observation.rows.get(store_id)
+    if applied is None:
+        name, owner = (row.name, row.owner) if row is not None else (store_id, "unknown")
+        return AppliedStore(store_id, name, owner, cell)
+    return AppliedStore(
+        store_id, str(applied["name"]), str(applied["owner"]), cell, sizes_in(applied["release"]["values"])
+    )
 
 
 def plan_stores(observation: Observation) -> tuple[StorePlan, ...]:

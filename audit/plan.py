@@ -85,9 +85,7 @@ class Plan:
     @property
     def changing(self) -> tuple[StorePlan, ...]:
         """Return the stores that a run would touch."""
-        return tuple(
-            store for store in self.stores if store.action is not Action.UNTOUCHED and store.denial is None
-        )
+        return tuple(store for store in self.stores if store.action is not Action.UNTOUCHED and store.denial is None)
 
     @property
     def denied(self) -> tuple[StorePlan, ...]:

@@ -46,7 +46,7 @@ def refuse_older(root: Path, environment: str, ours: Provenance, last: CellRecor
 
 
 def _is_ancestor(root: Path, older: str, newer: str) -> bool:
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         ["git", "merge-base", "--is-ancestor", older, newer],  # noqa: S607 - the user's own git
         cwd=root,
         capture_output=True,

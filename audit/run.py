@@ -145,10 +145,8 @@ class Run:
             observation = replace(
                 observation, rows={row.store_id: row for row in self.ledger.stores(self.settings.environment)}
             )
-        self._close_crashed(observation)
-        return replace(
-            observation, rows={row.store_id: row for row in self.ledger.stores(self.settings.environment)}
-        )
+        self._close_crashed()
+        return replace(observation, rows={row.store_id: row for row in self.ledger.stores(self.settings.environment)})
 
     def _adopt(self, observation: Observation) -> None:
         """Put on record what a plain `pulumi up` has made: it exists, so it counts."""
@@ -162,7 +160,7 @@ class Run:
             self._tell(store.id, "found in the engine's state; recorded", status)
         self.ledger.adopt(self.settings.environment, records, self.actor)
 
-    def _close_crashed(self, observation: Observation) -> None:
+    def _close_crashed(self) -> None:
         """Give an outcome to every intent of a run that ended without one: its lease is ours now, so it is over."""
         for run in self.ledger.open_runs(self.settings.environment):
             self._tell(None, f"run {run.run_id} of {run.actor.name} ended without an outcome; closing it")
@@ -228,24 +226,19 @@ class Run:
                 return first
         return self.engine.up(cell, options, observation.store_ids, self._on_step)
 
-    def _options(
-        self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission
-    ) -> RunOptions:
+    def _options(self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission) -> RunOptions:
         admitted = {change.store_id for change in admission.admitted}
         withheld = {
             store.store_id
             for store in stores
-            if store.store_id not in admitted and store.action in (Action.CREATE, Action.RETRY)
+            if store.store_id not in admitted
+            and store.action in (Action.CREATE, Action.RETRY)
             and observation.cell_of(store.store_id) is None
         }
         leaving: frozenset[str] = frozenset()
         if self.settings.protected:
-            leaving = frozenset(
-                change.store_id for change in admission.admitted if change.action == "store.delete"
-            )
-        return RunOptions(
-            withheld=frozenset(withheld), released=leaving, removed=leaving, cluster_uid=self.cluster.uid
-        )
+            leaving = frozenset(change.store_id for change in admission.admitted if change.action == "store.delete")
+        return RunOptions(withheld=frozenset(withheld), released=leaving, removed=leaving, cluster_uid=self.cluster.uid)
 
     def _await(self, observation: Observation, change: Change) -> StoreOutcome:
         if change.action == "store.delete":

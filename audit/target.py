@@ -82,22 +82,22 @@ def _sandbox(root: Path, name: str) -> Target:
 
 def _kubeconfig(root: Path, settings: Settings) -> Target:
     folder = root / STATE_FOLDER / settings.environment
-    variables: dict[str, str] = {}
-    if "PULUMI_BACKEND_URL" in os.environ:
-        variables["PULUMI_BACKEND_URL"] = os.environ["PULUMI_BACKEND_URL"]
-    else:
-        variables["PULUMI_BACKEND_URL"] = (folder / "state").as_uri()
-    _check_protection(settings, variables["PULUMI_BACKEND_URL"])
-    if variables["PULUMI_BACKEND_URL"].startswith((folder / "state").as_uri()):
+    backend_url = os.environ.get("PULUMI_BACKEND_URL", (folder / "state").as_uri())
+    _check_protection(settings, backend_url)
+    variables = {"PULUMI_BACKEND_URL": backend_url}
+    if backend_url == (folder / "state").as_uri():
         _private_folder(folder / "state")
-    if "PULUMI_CONFIG_PASSPHRASE" not in os.environ and "PULUMI_CONFIG_PASSPHRASE_FILE" not in os.environ:
-        if not settings.protected:
-            variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(_passphrase(folder))
-    ledger = os.environ.get(LEDGER_VARIABLE)
-    if ledger is None:
+    if not settings.protected and not _names_passphrase():
+        variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(_passphrase(folder))
+    ledger_url = os.environ.get(LEDGER_VARIABLE)
+    if ledger_url is None:
         _private_folder(folder)
-        ledger = f"sqlite:///{folder / 'ledger.sqlite'}"
-    return Target(kind="kubeconfig", variables=variables, ledger_url=ledger)
+        ledger_url = f"sqlite:///{folder / 'ledger.sqlite'}"
+    return Target(kind="kubeconfig", variables=variables, ledger_url=ledger_url)
+
+
+def _names_passphrase() -> bool:
+    return any(name in os.environ for name in ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"))
 
 
 def _check_protection(settings: Settings, backend_url: str) -> None:

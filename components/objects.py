@@ -135,9 +135,7 @@ def network_policies(store_id: str, surroundings: Surroundings, labels: Mapping[
         "namespaceSelector": _namespace_named(surroundings.dns_namespace),
         "podSelector": {"matchLabels": dict(surroundings.dns_labels)},
     }
-    dns_ports = [
-        {"protocol": protocol, "port": port} for port in surroundings.dns_ports for protocol in ("UDP", "TCP")
-    ]
+    dns_ports = [{"protocol": protocol, "port": port} for port in surroundings.dns_ports for protocol in ("UDP", "TCP")]
     internet = {
         "ipBlock": {"cidr": "0.0.0.0/0", "except": sorted({*PRIVATE_CIDRS, *surroundings.cluster_cidrs})},
     }

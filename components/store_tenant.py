@@ -52,7 +52,7 @@ class StoreTenant(pulumi.ComponentResource):
         self._desired = desired
 
         namespace = kubernetes.core.v1.Namespace(
-            self._name(parts.NAMESPACE),
+            self._logical(parts.NAMESPACE),
             metadata=desired.objects[parts.NAMESPACE]["metadata"],
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -77,23 +77,23 @@ class StoreTenant(pulumi.ComponentResource):
             }
         )
 
-    def _name(self, part: str) -> str:
+    def _logical(self, part: str) -> str:
         return naming.logical_name(self._desired.store_id, part)
 
     def _guards(self, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
         wanted = self._desired.objects
         account = wanted[parts.SERVICE_ACCOUNT]
         return [
-            kubernetes.core.v1.ResourceQuota(self._name(parts.QUOTA), **_inputs(wanted[parts.QUOTA]), opts=opts),
-            kubernetes.core.v1.LimitRange(self._name(parts.LIMITS), **_inputs(wanted[parts.LIMITS]), opts=opts),
+            kubernetes.core.v1.ResourceQuota(self._logical(parts.QUOTA), **_inputs(wanted[parts.QUOTA]), opts=opts),
+            kubernetes.core.v1.LimitRange(self._logical(parts.LIMITS), **_inputs(wanted[parts.LIMITS]), opts=opts),
             kubernetes.core.v1.ServiceAccount(
-                self._name(parts.SERVICE_ACCOUNT),
+                self._logical(parts.SERVICE_ACCOUNT),
                 metadata=account["metadata"],
                 automount_service_account_token=account["automountServiceAccountToken"],
                 opts=opts,
             ),
             *(
-                kubernetes.networking.v1.NetworkPolicy(self._name(part), **_inputs(wanted[part]), opts=opts)
+                kubernetes.networking.v1.NetworkPolicy(self._logical(part), **_inputs(wanted[part]), opts=opts)
                 for part in parts.POLICY_PARTS
             ),
         ]
@@ -105,10 +105,10 @@ class StoreTenant(pulumi.ComponentResource):
         salts = self._generated("wordpress-salts", SALT_LENGTH * len(SALT_KEYS))
         for index, key in enumerate(SALT_KEYS):
             start = index * SALT_LENGTH
-            data[key] = salts.apply(lambda text, start=start: text[start : start + SALT_LENGTH])
+            data[key] = _part(salts, start)
         wanted = self._desired.objects[parts.CREDENTIALS]
         return kubernetes.core.v1.Secret(
-            self._name(parts.CREDENTIALS),
+            self._logical(parts.CREDENTIALS),
             metadata=wanted["metadata"],
             type=wanted["type"],
             string_data=data,
@@ -118,7 +118,7 @@ class StoreTenant(pulumi.ComponentResource):
     def _generated(self, part: str, length: int) -> pulumi.Output[str]:
         # Letters and digits only: the value passes through PHP, SQL and a shell's history without any escaping.
         generator = random.RandomPassword(
-            self._name(part),
+            self._logical(part),
             length=length,
             special=False,
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=list(GENERATOR_ARGUMENTS)),
@@ -128,7 +128,7 @@ class StoreTenant(pulumi.ComponentResource):
     def _release(self, opts: pulumi.ResourceOptions) -> kubernetes.helm.v3.Release:
         release = self._desired.release
         return kubernetes.helm.v3.Release(
-            self._name(parts.RELEASE),
+            self._logical(parts.RELEASE),
             name=naming.release(self._desired.store_id),
             namespace=naming.namespace(self._desired.store_id),
             chart=release.chart,
@@ -142,3 +142,7 @@ class StoreTenant(pulumi.ComponentResource):
 
 def _inputs(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {"metadata": manifest["metadata"], "spec": manifest["spec"]}
+
+
+def _part(text: pulumi.Output[str], start: int) -> pulumi.Output[str]:
+    return text.apply(lambda whole: whole[start : start + SALT_LENGTH])

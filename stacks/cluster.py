@@ -67,16 +67,12 @@ class Cluster:
 
     def namespaces(self, selector: str) -> Mapping[str, Mapping[str, str]]:
         """Return the labels of every namespace that matches a label selector, by name."""
-        found = self._ask(
-            lambda: self._core.list_namespace(label_selector=selector, _request_timeout=self._timeouts)
-        )
+        found = self._ask(lambda: self._core.list_namespace(label_selector=selector, _request_timeout=self._timeouts))
         return {item.metadata.name: item.metadata.labels or {} for item in found.items}
 
     def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """Return a Secret's text values, or None when there is none."""
-        found = self._ask(
-            lambda: self._core.read_namespaced_secret(name, namespace, _request_timeout=self._timeouts)
-        )
+        found = self._ask(lambda: self._core.read_namespaced_secret(name, namespace, _request_timeout=self._timeouts))
         if found is None:
             return None
         return {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
@@ -92,7 +88,9 @@ class Cluster:
         from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
 
         try:
-            api = config.new_client_from_config(config_file=self._kubeconfig, context=self._context)
+            api = config.new_client_from_config(  # type: ignore[no-untyped-call]
+                config_file=self._kubeconfig, context=self._context
+            )
         except (ConfigException, OSError) as error:
             raise ClusterUnreachableError(
                 "cluster",

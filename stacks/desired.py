@@ -17,7 +17,9 @@ from ruamel.yaml.error import YAMLError
 from components import naming
 from components.desired import DesiredStore, ReleaseSpec, store_objects
 from stacks.errors import ManifestError
-from stacks.manifest import Store
+from stacks.manifest import Caps, Store
+from stacks.manifest_model import SizeKey, Sizes
+from stacks.quantities import parse_bytes, parse_cpu_millis
 from stacks.settings import Settings
 
 CHART: Final = "charts/store"
@@ -38,6 +40,8 @@ class Plans:
         """Return the whole store as plain data."""
         settings = self._settings
         values = merge(self._values, store_values(store))
+        for part in ("web", "database"):
+            _fit_requests(values[part]["resources"])
         values["chartDigest"] = self._chart_digest
         ingress = values["ingress"]
         ingress["host"] = naming.host(store.id, ingress["domain"])
@@ -81,6 +85,30 @@ def store_values(store: Store) -> dict[str, Any]:
     return values
 
 
+def caps(root: Path, settings: Settings) -> Caps:
+    """Return what a store's sizes may come to, with the sizes that the environment's values give by default."""
+    return Caps(
+        cpu_millis=parse_cpu_millis(settings.quota_cpu),
+        memory_bytes=parse_bytes(settings.quota_memory),
+        storage_bytes=parse_bytes(settings.quota_storage),
+        defaults=sizes_in(environment_values(root, settings.environment)),
+    )
+
+
+def sizes_in(values: Mapping[str, Any]) -> Sizes:
+    """Return the sizes that a release's values come to, by the manifest's keys."""
+    web, database = values["web"]["resources"]["limits"], values["database"]["resources"]["limits"]
+    sizes: dict[SizeKey, int] = {
+        "web.cpu": parse_cpu_millis(str(web["cpu"])),
+        "web.memory": parse_bytes(str(web["memory"])),
+        "database.cpu": parse_cpu_millis(str(database["cpu"])),
+        "database.memory": parse_bytes(str(database["memory"])),
+        "database.storage": parse_bytes(str(values["database"]["storage"]["size"])),
+        "uploads.storage": parse_bytes(str(values["uploads"]["size"])),
+    }
+    return sizes
+
+
 def environment_values(root: Path, environment: str) -> dict[str, Any]:
     """Return `values/values-<environment>.yaml`, laid over the chart's own defaults.
 
@@ -112,6 +140,14 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
         below = merged.get(key)
         merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def _fit_requests(resources: dict[str, Any]) -> None:
+    """Lower the requests to the limits: a block names limits only, and a pod whose request is higher is refused."""
+    for name, parse in (("cpu", parse_cpu_millis), ("memory", parse_bytes)):
+        limit, request = resources["limits"].get(name), resources.get("requests", {}).get(name)
+        if limit is not None and request is not None and parse(str(request)) > parse(str(limit)):
+            resources["requests"][name] = limit
 
 
 def _limits(cpu: str | None, memory: str | None) -> dict[str, Any]:

@@ -6,8 +6,7 @@ a program that registers only some of its stores would lose the others' outputs,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
@@ -18,7 +17,7 @@ from components.store_tenant import StoreTenant
 from stacks import manifest as manifests
 from stacks import settings as settings_module
 from stacks.cluster import Cluster
-from stacks.desired import Plans
+from stacks.desired import Plans, caps
 from stacks.errors import ClusterUnreachableError, RefusedError, StoresError
 from stacks.manifest import Manifest, Store
 from stacks.settings import Settings
@@ -42,7 +41,7 @@ def run(root: Path, options: RunOptions | None = None) -> None:
     """Register every store of the running stack's cell. Raises `pulumi.RunError` with all problems of the input."""
     try:
         settings = settings_module.from_engine()
-        manifest = manifests.load(root, settings.environment, settings_module.caps(settings))
+        manifest = manifests.load(root, settings.environment, caps(root, settings))
         register(root, settings, manifest, options or RunOptions())
     except StoresError as error:
         raise pulumi.RunError(str(error)) from None
@@ -78,10 +77,10 @@ def registered(manifest: Manifest, settings: Settings, options: RunOptions, cell
     return [
         store
         for store in manifest.stores
-        if (store.cell or naming.FIRST_CELL) == cell
+        if store.cell == cell
         and store.id not in options.withheld
         and store.id not in options.removed
-        and (store.state != "deleted" or settings.protected)
+        and (not store.deleted or settings.protected)
     ]
 
 
