@@ -1,0 +1,68 @@
+# `make` lists the targets. Everything is installed into .venv and the user's cache folder; nothing else is touched.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+ENVIRONMENT ?= local
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: up
+up: $(READY) ## Build and start the sandbox, then bring up every store of stacks/local/stores.yaml
+	@$(BIN)/stores sandbox up
+	@$(BIN)/stores up --env $(ENVIRONMENT)
+
+.PHONY: down
+down: $(READY) ## Stop the sandbox and remove what belonged to it; the build cache stays
+	@$(BIN)/stores sandbox down
+
+.PHONY: test
+test: $(READY) ## Run all tests, the end-to-end ones against a sandbox of their own included
+	@$(BIN)/stores sandbox build
+	@$(BIN)/pytest
+
+.PHONY: check
+check: lint test ## Everything that must hold before a merge
+
+.PHONY: lint
+lint: $(READY) ## Format, lint, types and import direction
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: $(READY) ## Format the code and apply safe fixes
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: docs
+docs: $(READY) ## Write the generated parts of the documentation anew: schemas and the chart's values
+	@$(BIN)/stores schema --write
+	@$(BIN)/python charts/readme.py
+
+.PHONY: lock
+lock: ## Pin every dependency anew, with hashes (needs uv)
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --group dev \
+	  --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove the virtual environment; state and sandboxes stay
+	rm -rf .venv
+
+# A stamp: a half-made environment is made anew.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: $(PYTHON) is older than 3.11; run make PYTHON=python3.11" >&2; exit 2; }
+	@echo "Installing the pinned Python packages into .venv (about a minute) ..."
+	@$(PYTHON) -m venv .venv \
+	  || { echo "error: $(PYTHON) cannot make virtual environments; install python3-venv" >&2; exit 2; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
