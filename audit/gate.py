@@ -14,6 +14,7 @@ from typing import Self
 
 from audit import observation as observations
 from audit import target as targets
+from audit.doctor import Check, Patient, examine
 from audit.engine import Engine
 from audit.ledger import Ledger
 from audit.limits import Limits, OwnerLimits
@@ -167,6 +168,10 @@ class Gate:
         )
         url = row.url or ""
         return Credentials(store_id, f"{url}/wp-admin/", ADMIN_USER, secret["wordpress-password"])
+
+    def doctor(self) -> list[Check]:
+        """Return what is in use and what is wrong, with the cures."""
+        return examine(Patient(self.root, self.settings, self.target, self.cluster))
 
     def usage(self) -> Usage:
         """Return how much of each limit is used."""

@@ -77,6 +77,22 @@ class Cluster:
             return None
         return {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
 
+    def storage_classes(self) -> frozenset[str]:
+        """Return the names of the cluster's storage classes."""
+        from kubernetes import client  # noqa: PLC0415 - see _core
+
+        api = client.StorageV1Api(self._core.api_client)
+        found = self._ask(lambda: api.list_storage_class(_request_timeout=self._timeouts))
+        return frozenset(item.metadata.name for item in found.items)
+
+    def ingress_classes(self) -> frozenset[str]:
+        """Return the names of the cluster's ingress classes."""
+        from kubernetes import client  # noqa: PLC0415 - see _core
+
+        api = client.NetworkingV1Api(self._core.api_client)
+        found = self._ask(lambda: api.list_ingress_class(_request_timeout=self._timeouts))
+        return frozenset(item.metadata.name for item in found.items)
+
     @property
     def _timeouts(self) -> tuple[int, int]:
         return (_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S)
