@@ -1,0 +1,96 @@
+"""How the driver reads the engine's state and events; the engine itself is in tests/e2e."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pulumi.automation import events
+
+from audit import engine
+from components import naming
+
+TEA, TEA_TOO = "tea-x7k2m", "tea-x7k2m-quota-b2c4d"
+COMPONENT = f"urn:pulumi:local::stores::{naming.COMPONENT_TYPE}"
+
+
+def urn(name: str, kind: str = "kubernetes:core/v1:Namespace") -> str:
+    return f"{COMPONENT}${kind}::{name}"
+
+
+def step(name: str, op: str, what: str = "resourcePreEvent") -> events.EngineEvent:
+    metadata = {"op": op, "urn": urn(name), "type": "kubernetes:core/v1:Namespace", "provider": "p"}
+    return events.EngineEvent.from_json({"sequence": 1, "timestamp": 1, what: {"metadata": metadata}})
+
+
+def complaint(name: str | None, text: str) -> events.EngineEvent:
+    body: dict[str, Any] = {"message": text, "color": "never", "severity": "error"}
+    if name is not None:
+        body["urn"] = urn(name)
+    return events.EngineEvent.from_json({"sequence": 1, "timestamp": 1, "diagnosticEvent": body})
+
+
+def recorder() -> engine._Recorder:
+    return engine._Recorder(frozenset({TEA, TEA_TOO}), lambda _step, _phase: None)
+
+
+def test_a_step_belongs_to_the_store_whose_whole_name_it_bears() -> None:
+    found = recorder()
+    found.on_event(step(f"{TEA}-quota", "create"))
+    found.on_event(step(f"{TEA_TOO}-quota", "create"))
+    assert [(one.store_id, one.part) for one in found.result().steps] == [(TEA, "quota"), (TEA_TOO, "quota")]
+
+
+def test_a_failure_is_told_in_the_engines_words_and_only_for_its_store() -> None:
+    found = recorder()
+    found.on_event(step(f"{TEA}-release", "create", "resOpFailedEvent"))
+    found.on_event(complaint(f"{TEA}-release", "<{%fg 1%}>error: <{%reset%}>image cannot be pulled\n"))
+    assert found.failures == {TEA: "image cannot be pulled"}
+
+
+def test_a_failure_without_words_names_the_part() -> None:
+    found = recorder()
+    found.on_event(step(f"{TEA}-release", "create", "resOpFailedEvent"))
+    assert found.failures == {TEA: "release could not be created"}
+
+
+def test_an_error_without_a_failed_step_fails_no_store() -> None:
+    found = recorder()
+    found.on_event(complaint(f"{TEA}-release", "a warning in disguise"))
+    found.on_event(complaint(None, "provider gone"))
+    assert found.failures == {}
+    assert found.messages == ("provider gone",)
+
+
+def state(*resources: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"resources": list(resources), **more}
+
+
+def component(store_id: str, **outputs: Any) -> dict[str, Any]:
+    return {"urn": f"{COMPONENT}::{store_id}", "type": naming.COMPONENT_TYPE, "outputs": outputs}
+
+
+def test_a_store_is_applied_only_once_its_component_says_so() -> None:
+    whole = {"id": TEA, "owner": "alice"}
+    snapshot = engine.read_snapshot(state(component(TEA, applied=json.dumps(whole)), component(TEA_TOO)))
+    assert snapshot.applied == {TEA: whole}
+    assert snapshot.known == {TEA, TEA_TOO}
+
+
+def test_the_state_remembers_its_cluster() -> None:
+    provider = {
+        "urn": "urn:pulumi:local::stores::pulumi:providers:kubernetes::kubernetes",
+        "type": "pulumi:providers:kubernetes",
+        "inputs": {"clusterIdentifier": "uid-1"},
+    }
+    assert engine.read_snapshot(state(provider)).cluster_uid == "uid-1"
+    assert engine.read_snapshot(state()).cluster_uid is None
+
+
+def test_what_a_killed_run_left_is_pending() -> None:
+    pending = [{"resource": {"urn": urn(f"{TEA}-release")}, "type": "creating"}]
+    assert engine.read_snapshot(state(pending_operations=pending)).pending == (urn(f"{TEA}-release"),)
+
+
+def test_an_empty_state_holds_nothing() -> None:
+    assert engine.read_snapshot(None) == engine.Snapshot(exists=True)
