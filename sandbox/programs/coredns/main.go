@@ -11,14 +11,13 @@ import (
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/health"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
-	_ "github.com/coredns/coredns/plugin/loop"
 	_ "github.com/coredns/coredns/plugin/ready"
-	_ "github.com/coredns/coredns/plugin/reload"
+	_ "github.com/coredns/coredns/plugin/template"
 )
 
 // The order in which a query passes the plugins, as in the stock plugin.cfg.
 func init() {
-	dnsserver.Directives = []string{"errors", "health", "ready", "reload", "cache", "kubernetes", "loop"}
+	dnsserver.Directives = []string{"errors", "health", "ready", "cache", "template", "kubernetes"}
 }
 
 func main() { coremain.Run() }

@@ -1,0 +1,143 @@
+"""The one process of an instance: how it is started, entered and ended.
+
+`unshare` is its parent on the machine's side. When it is killed the kernel ends the supervisor, which is process 1 of the
+namespaces, and with that everything that ever started there.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from sandbox import cgroups, machine, node, process, supervisor
+from stacks.errors import ClusterUnreachableError, UsageError
+
+HOST: Final = "127.0.0.1"
+_END_TIMEOUT_S: Final = 30.0
+_CHECKOUT: Final = Path(__file__).parent.parent
+
+
+def cgroup_name(root: Path, name: str) -> str:
+    """Return the control group of an instance; two checkouts never share one."""
+    return f"stores-{name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
+
+
+def listen(port: int, *, purpose: str) -> socket.socket:
+    """Return a socket that listens on 127.0.0.1:`port`; port 0 is any free one. Raises UsageError when it is taken."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+            raise
+        raise UsageError(
+            "sandbox",
+            f"port {port} of {HOST}, where {purpose} would answer, is in use by another program",
+            "stop that program, or choose another port: stores:urlPort in Pulumi.local.yaml",
+        ) from error
+    listener.listen(512)
+    return listener
+
+
+def start(
+    layout: node.Layout,
+    found: node.Machine,
+    sockets: Mapping[int, socket.socket],
+    *,
+    name: str,
+) -> process.Identity:
+    """Start the node of an instance and return its process. `sockets` maps ports of the node to listening sockets."""
+    api_port = sockets[node.API_PORT].getsockname()[1]
+    cluster_name = f"stores-sandbox-{name}"
+    admin = node.write(layout, found, cluster=cluster_name, server=f"https://{HOST}:{api_port}")
+    kubeconfig = layout.folder / "kubeconfig"
+    kubeconfig.touch(mode=0o600)
+    kubeconfig.write_text(admin)
+    forwards = [node.Forward(listener.fileno(), port) for port, listener in sockets.items()]
+    layout.plan.write_text(node.plan(node.components(layout, found, forwards)))
+    cgroups.make(found.cgroup)
+    with (layout.logs / "supervisor.log").open("ab") as log:
+        child = subprocess.Popen(
+            [
+                str(shutil.which("unshare")), *machine.NAMESPACES,
+                str(found.python), "-m", "sandbox.supervisor", str(layout.folder),
+            ],
+            cwd=_CHECKOUT,
+            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
+                 "HOME": str(layout.node)},
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            pass_fds=[listener.fileno() for listener in sockets.values()],
+            start_new_session=True,
+        )  # fmt: skip
+    identity = process.identify(child.pid)
+    if identity is None:
+        raise _died(layout)
+    return identity
+
+
+def check(layout: node.Layout, identity: process.Identity) -> None:
+    """Raise ClusterUnreachableError when the node has ended, or gave one of its programs up."""
+    if not process.is_alive(identity):
+        raise _died(layout)
+    for component, state in supervisor.read(layout.state).items():
+        if state.gave_up:
+            raise ClusterUnreachableError(
+                "sandbox",
+                f"{component} ended {supervisor.RESTARTS} times within a minute, last with {state.last_end}",
+                _see(layout, component),
+            )
+
+
+def enter(identity: process.Identity, command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Run a command inside the instance's namespaces, and return what it printed."""
+    (inside, *_) = process.descendants(identity.pid)
+    result = subprocess.run(
+        [str(shutil.which("nsenter")), "--target", str(inside.pid), "--mount", "--net", "--pid", *command],
+        env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if result.returncode != 0:
+        raise ClusterUnreachableError(
+            "sandbox",
+            f"{Path(command[0]).name} failed inside of the sandbox with exit code {result.returncode}: "
+            f"{result.stderr.strip()[-500:]}",
+            "run `stores sandbox down` and start again",
+        )
+    return result.stdout
+
+
+def end(identity: process.Identity) -> int:
+    """Make the instance's process and everything below it end, and return how many processes that were."""
+    everything = [identity, *process.descendants(identity.pid)]
+    process.kill(identity)
+    left = process.wait_until_ended(everything, _END_TIMEOUT_S)
+    for stubborn in left:
+        process.kill(stubborn)
+    left = process.wait_until_ended(left, _END_TIMEOUT_S)
+    if left:
+        raise ClusterUnreachableError(
+            "sandbox",
+            f"{len(left)} processes do not end, the first is {left[0].pid}",
+            "they wait for the kernel; run `stores sandbox down` again in a while",
+        )
+    return len(everything)
+
+
+def _died(layout: node.Layout) -> ClusterUnreachableError:
+    log = layout.logs / "supervisor.log"
+    said = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
+    return ClusterUnreachableError(
+        "sandbox", f"the node's process has ended; it said: {' / '.join(said) or 'nothing'}", _see(layout, "supervisor")
+    )
+
+
+def _see(layout: node.Layout, component: str) -> str:
+    return f"see {layout.logs / component}.log; `stores sandbox down` and another start begin anew"

@@ -1,0 +1,216 @@
+"""The node's storage: makes a folder and a PersistentVolume for each claim of class `local-path`, and removes them.
+
+It behaves as the provisioner of that name does on k3s and kind, as far as claims can tell: volumes bind when the first
+pod is scheduled, are tied to the node, take one node's pods only, and follow the class' reclaim policy. As there, the
+size of a claim is recorded and not enforced. docs/adr/0001-sandbox-storage.md says why it is our own.
+Called as `python -m sandbox.volumes KUBECONFIG FOLDER`.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import urllib3
+from kubernetes import client, config, watch
+from kubernetes.client import ApiException
+
+PROVISIONER: Final = "stores.platform/local-path"
+_PROVISIONED_BY: Final = "pv.kubernetes.io/provisioned-by"
+_WANTED_FROM: Final = ("volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner")
+_SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
+_ONE_NODE: Final = frozenset({"ReadWriteOnce", "ReadWriteOncePod", "ReadOnlyMany"})
+_WATCH_S: Final = 600
+_RETRY_S: Final = 1.0
+
+log = logging.getLogger("volumes")
+
+Object = Mapping[str, Any]
+
+
+def wants_volume(claim: Object) -> bool:
+    """Return whether the claim waits for a volume of ours, and a pod that uses it has been scheduled."""
+    annotations = claim["metadata"].get("annotations") or {}
+    return (
+        any(annotations.get(name) == PROVISIONER for name in _WANTED_FROM)
+        and _SELECTED_NODE in annotations
+        and not claim["spec"].get("volumeName")
+        and "deletionTimestamp" not in claim["metadata"]
+    )
+
+
+def refusal(claim: Object) -> str | None:
+    """Return why the claim cannot be met, or None."""
+    modes = set(claim["spec"].get("accessModes") or ())
+    if not modes <= _ONE_NODE:
+        return f"access mode {', '.join(sorted(modes - _ONE_NODE))}: class local-path has volumes of one node only"
+    if claim["spec"].get("volumeMode") == "Block":
+        return "volumeMode Block: class local-path has file systems only"
+    if claim["spec"].get("dataSource") or claim["spec"].get("dataSourceRef"):
+        return "dataSource: class local-path cannot copy volumes"
+    if (claim["spec"].get("selector") or {}) != {}:
+        return "selector: class local-path makes new volumes and chooses none"
+    return None
+
+
+def volume_name(claim: Object) -> str:
+    """Return the name of the volume that is made for the claim; the same claim always gets the same."""
+    return f"pvc-{claim['metadata']['uid']}"
+
+
+def volume(claim: Object, storage_class: Object, folder: Path) -> Object:
+    """Return the PersistentVolume for the claim, whose data is in `folder`."""
+    metadata, spec = claim["metadata"], claim["spec"]
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": volume_name(claim), "annotations": {_PROVISIONED_BY: PROVISIONER}},
+        "spec": {
+            "capacity": {"storage": spec["resources"]["requests"]["storage"]},
+            "accessModes": spec["accessModes"],
+            "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy") or "Delete",
+            "storageClassName": storage_class["metadata"]["name"],
+            "volumeMode": "Filesystem",
+            "local": {"path": str(folder)},
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": metadata["namespace"],
+                "name": metadata["name"],
+                "uid": metadata["uid"],
+            },
+            "nodeAffinity": {
+                "required": {
+                    "nodeSelectorTerms": [
+                        {
+                            "matchExpressions": [
+                                {
+                                    "key": "kubernetes.io/hostname",
+                                    "operator": "In",
+                                    "values": [metadata["annotations"][_SELECTED_NODE]],
+                                }
+                            ]
+                        }
+                    ]
+                }
+            },
+        },
+    }
+
+
+def is_to_be_removed(persistent_volume: Object) -> bool:
+    """Return whether nobody claims a volume of ours any more and its policy is to go with its claim."""
+    annotations = persistent_volume["metadata"].get("annotations") or {}
+    return (
+        annotations.get(_PROVISIONED_BY) == PROVISIONER
+        and (persistent_volume.get("status") or {}).get("phase") == "Released"
+        and persistent_volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete"
+        and "deletionTimestamp" not in persistent_volume["metadata"]
+    )
+
+
+class Provisioner:
+    """Follows claims and volumes, and acts on each as it is seen. Every act can be repeated."""
+
+    def __init__(self, api: client.ApiClient, folder: Path) -> None:
+        self._core = client.CoreV1Api(api)
+        self._storage = client.StorageV1Api(api)
+        self._plain = api.sanitize_for_serialization
+        self._folder = folder
+
+    def run(self) -> None:
+        """Follow both kinds until the process ends."""
+        for listing, act in (
+            (self._core.list_persistent_volume_claim_for_all_namespaces, self.provide),
+            (self._core.list_persistent_volume, self.remove),
+        ):
+            threading.Thread(target=self._follow, args=(listing, act), daemon=True).start()
+        threading.Event().wait()
+
+    def provide(self, claim: Object) -> None:
+        """Make the volume for the claim exist, if it wants one that this class has."""
+        if not wants_volume(claim):
+            return
+        reason = refusal(claim)
+        if reason is not None:
+            self._warn(claim, reason)
+            return
+        storage_class = self._plain(self._storage.read_storage_class(claim["spec"]["storageClassName"]))
+        folder = self._folder / volume_name(claim)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o777)  # as local-path does: pods run as users of their own choice
+        try:
+            self._core.create_persistent_volume(volume(claim, storage_class, folder))
+        except ApiException as error:
+            if error.status != 409:
+                raise
+        log.info("made %s for %s/%s", folder.name, claim["metadata"]["namespace"], claim["metadata"]["name"])
+
+    def remove(self, persistent_volume: Object) -> None:
+        """Make a released volume and its data not exist, if its policy says so."""
+        if not is_to_be_removed(persistent_volume):
+            return
+        name = persistent_volume["metadata"]["name"]
+        folder = self._folder / name
+        if folder.exists():
+            shutil.rmtree(folder)
+        try:
+            self._core.delete_persistent_volume(name)
+        except ApiException as error:
+            if error.status != 404:
+                raise
+        log.info("removed %s", name)
+
+    def _follow(self, listing: Callable[..., Any], act: Callable[[Object], None]) -> None:
+        while True:
+            try:
+                self._follow_once(listing, act)
+            except (ApiException, OSError, urllib3.exceptions.HTTPError) as error:
+                # Whatever it was: the next list sees the whole truth again.
+                log.warning("listing again: %s", str(error).splitlines()[0])
+                time.sleep(_RETRY_S)
+
+    def _follow_once(self, listing: Callable[..., Any], act: Callable[[Object], None]) -> None:
+        found = listing()
+        for item in found.items:
+            act(self._plain(item))
+        events = watch.Watch().stream(
+            listing, resource_version=found.metadata.resource_version, timeout_seconds=_WATCH_S
+        )
+        for event in events:
+            if event["type"] in {"ADDED", "MODIFIED"}:
+                act(event["raw_object"])
+
+    def _warn(self, claim: Object, reason: str) -> None:
+        metadata = claim["metadata"]
+        now = datetime.now(UTC)
+        event = {
+            "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
+            "involvedObject": {
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "namespace": metadata["namespace"], "name": metadata["name"], "uid": metadata["uid"],
+            },
+            "type": "Warning", "reason": "ProvisioningFailed", "message": reason,
+            "source": {"component": PROVISIONER}, "count": 1,
+            "firstTimestamp": now.isoformat(), "lastTimestamp": now.isoformat(),
+        }  # fmt: skip
+        self._core.create_namespaced_event(metadata["namespace"], event)
+        log.warning("%s/%s: %s", metadata["namespace"], metadata["name"], reason)
+
+
+def main() -> None:
+    """Follow claims and volumes of the cluster that the first argument names, with data below the second."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # what fails is told once, by the line that tries again
+    Provisioner(config.new_client_from_config(sys.argv[1]), Path(sys.argv[2])).run()
+
+
+if __name__ == "__main__":
+    main()
