@@ -1,0 +1,24 @@
+"""Every image that the sandbox can build, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from sandbox.images.recipe import Recipe
+from sandbox.images.recipes.base.recipe import RECIPE as BASE
+from sandbox.images.recipes.ingress.recipe import RECIPE as INGRESS
+from sandbox.images.recipes.mariadb.recipe import RECIPE as MARIADB
+from sandbox.images.recipes.pause.recipe import RECIPE as PAUSE
+from sandbox.images.recipes.wordpress.recipe import RECIPE as WORDPRESS
+
+RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
+    {recipe.name: recipe for recipe in (BASE, WORDPRESS, MARIADB, PAUSE, INGRESS)}
+)
+
+
+def chain(name: str) -> tuple[Recipe, ...]:
+    """Return the recipe and its parents, the deepest first: the layers of the image from the bottom up."""
+    recipe = RECIPES[name]
+    return (*chain(recipe.parent), recipe) if recipe.parent else (recipe,)
