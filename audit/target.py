@@ -52,7 +52,7 @@ def resolve(root: Path, settings: Settings, choice: str | None = None) -> Target
         raise UsageError(CLUSTER_VARIABLE, f"{wanted!r} is no kind of cluster", "use auto, sandbox or kubeconfig")
     name = os.environ.get("STORES_SANDBOX", "local")
     belongs = not settings.protected
-    if wanted == "sandbox" or (wanted == "auto" and belongs and instance.exists(root, name)):
+    if wanted == "sandbox" or (wanted == "auto" and belongs and instance.folder_of(root, name).is_dir()):
         if not belongs:
             raise RefusedError(
                 f"environment {settings.environment}", "it is protected, and a sandbox is throw-away", "use --env local"

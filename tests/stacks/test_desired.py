@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacks import desired, settings
+from stacks.desired import Plans
+from stacks.manifest_model import Database, Image, Store, Uploads, Web
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def plans() -> Plans:
+    return Plans(ROOT, settings.load(ROOT, "local"))
+
+
+def store(**more: Any) -> Store:
+    return Store(
+        id="tea-house-x7k2m", name="tea-house", owner="alice", cell="01", title="Tea House",
+        admin_email="alice@example.com", **more,
+    )  # fmt: skip
+
+
+def values(plans: Plans, **more: Any) -> Any:
+    return plans.desired(store(**more)).release.values
+
+
+def test_the_address_has_the_environments_domain_and_port(plans: Plans) -> None:
+    found = plans.desired(store())
+    assert found.url == "http://tea-house-x7k2m.127.0.0.1.nip.io:8080"
+    assert found.release.values["ingress"]["host"] == "tea-house-x7k2m.127.0.0.1.nip.io"
+
+
+def test_prod_is_told_apart_by_values_alone() -> None:
+    found = Plans(ROOT, settings.load(ROOT, "prod")).desired(store())
+    assert found.url == "https://tea-house-x7k2m.example.com"
+    assert found.protected
+    assert found.release.values["ingress"]["tls"]["enabled"]
+    assert found.release.values["uploads"]["storageClass"] == "gp2"
+
+
+def test_the_chart_is_a_relative_path_so_that_every_checkout_plans_the_same(plans: Plans) -> None:
+    assert plans.desired(store()).release.chart == "./charts/store"
+
+
+def test_a_block_changes_only_what_it_names(plans: Plans) -> None:
+    plain, sized = values(plans), values(plans, web=Web(memory="600Mi"))
+    assert sized["web"]["resources"]["limits"]["memory"] == "600Mi"
+    assert sized["web"]["resources"]["limits"]["cpu"] == plain["web"]["resources"]["limits"]["cpu"]
+    assert sized["database"] == plain["database"]
+
+
+def test_every_part_of_a_block_arrives(plans: Plans) -> None:
+    found = values(
+        plans,
+        web=Web(cpu="700m", memory="600Mi"),
+        database=Database(cpu="300m", memory="400Mi", storage="3Gi"),
+        uploads=Uploads(storage="2Gi"),
+        image=Image(tag="7.1.5-php8.4-apache"),
+    )
+    assert found["web"]["resources"]["limits"] == {"cpu": "700m", "memory": "600Mi"}
+    assert found["database"]["resources"]["limits"] == {"cpu": "300m", "memory": "400Mi"}
+    assert found["database"]["storage"]["size"] == "3Gi"
+    assert found["uploads"]["size"] == "2Gi"
+    assert found["image"]["tag"] == "7.1.5-php8.4-apache"
+    assert found["store"]["title"] == "Tea House"
+
+
+def test_a_request_never_exceeds_a_smaller_limit() -> None:
+    plans = Plans(ROOT, settings.load(ROOT, "prod"))
+    resources = values(plans, web=Web(memory="256Mi"))["web"]["resources"]
+    assert resources["requests"]["memory"] == "256Mi"
+
+
+def test_the_values_are_complete(plans: Plans) -> None:
+    chart = desired.environment_values(ROOT, "local")
+    found = values(plans)
+    assert set(chart) == set(found)
+
+
+def test_no_secret_is_in_the_values(plans: Plans) -> None:
+    assert values(plans)["credentials"] == {"existingSecret": "tea-house-x7k2m-credentials"}
+
+
+def write_chart(folder: Path) -> Path:
+    for name in ("Chart.yaml", "templates/a.yaml", "ci/values.yaml", "tests/a.yaml", "README.md"):
+        file = folder / "store" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    return folder / "store"
+
+
+@pytest.mark.parametrize(("name", "noticed"), [("templates/a.yaml", True), ("ci/values.yaml", False),
+                                               ("README.md", False), ("tests/a.yaml", False)])  # fmt: skip
+def test_an_edit_of_what_is_deployed_changes_the_digest(tmp_path: Path, name: str, *, noticed: bool) -> None:
+    chart = write_chart(tmp_path)
+    before = desired.chart_digest(chart)
+    (chart / name).write_text("edited")
+    assert (desired.chart_digest(chart) != before) is noticed
+
+
+def test_a_renamed_template_changes_the_digest(tmp_path: Path) -> None:
+    chart = write_chart(tmp_path)
+    before = desired.chart_digest(chart)
+    (chart / "templates/a.yaml").rename(chart / "templates/b.yaml")
+    assert desired.chart_digest(chart) != before
+
+
+def test_the_digest_is_the_same_wherever_the_checkout_lies(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert desired.chart_digest(write_chart(one)) == desired.chart_digest(write_chart(two))
+
+
+def test_overlaid_lists_are_replaced_and_mappings_merge() -> None:
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+    assert desired.merge(base, {"a": {"c": [3]}}) == {"a": {"b": 1, "c": [3]}, "d": 1}
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
