@@ -30,7 +30,7 @@ class Leaf:
 
 
 def issue(folder: Path, leaves: Sequence[Leaf], *, openssl: Path, environment: Mapping[str, str]) -> None:
-    """Make `ca` and every leaf exist in `folder` as NAME.crt and NAME.key, and the pair service-account.key and .pub."""
+    """Make `ca` and every leaf exist in `folder` as NAME.crt and NAME.key, and service-account.key and .pub."""
     configuration = folder / "openssl.cnf"
     configuration.write_text(_CONFIGURATION)
 

@@ -36,7 +36,7 @@ class Cluster:
     """Talks to the API server of one kubeconfig."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        self._api = config.new_client_from_config(str(kubeconfig))
+        self._api = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
         # Polling must find out by itself that nothing answers, at once.
         self._api.rest_client.pool_manager.connection_pool_kw["retries"] = False
         self._core = client.CoreV1Api(self._api)
@@ -51,10 +51,10 @@ class Cluster:
 
     def apply(self, file: Path) -> None:
         """Make every object of a YAML file exist as it says there."""
-        dynamic_client = dynamic.DynamicClient(self._api)
+        dynamic_client = dynamic.DynamicClient(self._api)  # type: ignore[no-untyped-call]
         for body in YAML(typ="safe").load_all(file):
             resource = dynamic_client.resources.get(api_version=body["apiVersion"], kind=body["kind"])
-            dynamic_client.server_side_apply(
+            dynamic_client.server_side_apply(  # type: ignore[no-untyped-call]
                 resource,
                 body=body,
                 name=body["metadata"]["name"],
@@ -65,37 +65,45 @@ class Cluster:
 
     def node_is_ready(self) -> bool:
         """Return whether there is a node and it takes pods."""
-        return any(
-            condition.type == "Ready" and condition.status == "True"
-            for node in self._core.list_node().items
-            for condition in node.status.conditions or ()
-        )
+        return any(_has_condition(found, "Ready") for found in self._items(self._core.list_node()))
 
     def deployment_is_ready(self, namespace: str, name: str) -> bool:
         """Return whether all replicas of the Deployment's current version are ready."""
-        found = client.AppsV1Api(self._api).read_namespaced_deployment_status(name, namespace)
-        status = found.status
+        found = self._plain(client.AppsV1Api(self._api).read_namespaced_deployment_status(name, namespace))
+        status, replicas = found["status"], found["spec"]["replicas"]
         return bool(
-            (status.observed_generation or 0) >= found.metadata.generation
-            and (status.updated_replicas or 0) == found.spec.replicas
-            and (status.ready_replicas or 0) == found.spec.replicas
+            status.get("observedGeneration", 0) >= found["metadata"]["generation"]
+            and status.get("updatedReplicas", 0) == replicas
+            and status.get("readyReplicas", 0) == replicas
         )
 
     def pods(self) -> Sequence[Pod]:
         """Return all pods."""
         return [
             Pod(
-                namespace=pod.metadata.namespace,
-                name=pod.metadata.name,
-                ready=any(item.type == "Ready" and item.status == "True" for item in pod.status.conditions or ()),
-                phase=pod.status.phase,
+                namespace=found["metadata"]["namespace"],
+                name=found["metadata"]["name"],
+                ready=_has_condition(found, "Ready"),
+                phase=found["status"].get("phase", "Unknown"),
             )
-            for pod in self._core.list_pod_for_all_namespaces().items
+            for found in self._items(self._core.list_pod_for_all_namespaces())
         ]
 
     def version(self) -> str:
         """Return the API server's version."""
-        return str(client.VersionApi(self._api).get_code().git_version)
+        return str(self._plain(client.VersionApi(self._api).get_code())["gitVersion"])
+
+    def _items(self, listing: object) -> Sequence[Mapping[str, Any]]:
+        items: Sequence[Mapping[str, Any]] = self._plain(listing)["items"]
+        return items
+
+    def _plain(self, answer: object) -> Any:
+        return self._api.sanitize_for_serialization(answer)
+
+
+def _has_condition(found: Mapping[str, Any], wanted: str) -> bool:
+    conditions = found["status"].get("conditions") or ()
+    return any(condition["type"] == wanted and condition["status"] == "True" for condition in conditions)
 
 
 def wait_for(what: str, condition: Callable[[], T | None], *, timeout_s: float, cure: str) -> T:

@@ -28,8 +28,8 @@ def _write(archive: Path, program: Path) -> None:
     with tarfile.open(fileobj=layer, mode="w") as tar:
         entry = tarfile.TarInfo("coredns")
         entry.size, entry.mode = program.stat().st_size, 0o755
-        with program.open("rb") as content:
-            tar.addfile(entry, content)
+        with program.open("rb") as binary:
+            tar.addfile(entry, binary)
     machine = platform.machine()
     configuration = {
         "architecture": _ARCHITECTURES.get(machine, machine),

@@ -174,6 +174,13 @@ def up(
     return _instance(name, folder, known)
 
 
+def build(root: Path, *, report: Report = silent) -> None:
+    """Make the cache hold everything that instances and tests are made of, and start nothing."""
+    machine.require([root, cache.root()])
+    packages.build(cache.root(), report)
+    contents.archives(root, cache.root(), programs.build(cache.root(), report, for_tests=True), report)
+
+
 def down(root: Path, name: str = DEFAULT, *, report: Report = silent) -> DownReport:
     """Make the instance not exist: no process, mount, namespace, control group or file of it is left.
 

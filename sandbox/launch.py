@@ -1,7 +1,7 @@
 """The one process of an instance: how it is started, entered and ended.
 
-`unshare` is its parent on the machine's side. When it is killed the kernel ends the supervisor, which is process 1 of the
-namespaces, and with that everything that ever started there.
+`unshare` is its parent on the machine's side. When it is killed the kernel ends the supervisor, which is process 1 of
+the namespaces, and with that everything that ever started there.
 """
 
 from __future__ import annotations

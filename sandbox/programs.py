@@ -30,12 +30,13 @@ OTHER_WAY: Final = "or use a cluster of your own (kind, k3s, Docker Desktop) and
 _REPORT_EVERY_S: Final = 2.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Programs that are built together from one Go module.
 
     `packages` maps a program's name to the package it is built from; `stamps` are the variables that hold its version.
-    `expected_s` was measured on 2 otherwise idle cores with nothing cached, modules included.
+    `expected_s` was measured on 2 otherwise idle cores with nothing cached, modules included. What is `for_tests` is no
+    part of the node.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Group:
     packages: Mapping[str, str]
     stamps: Mapping[str, str]
     expected_s: float
+    for_tests: bool = False
 
     @property
     def folder(self) -> Path:
@@ -60,6 +62,7 @@ _KUBERNETES: Final = "v1.34.3"
 _ENGINE: Final = "v3.259.0"
 _HELM: Final = "v3.20.2"
 _COREDNS: Final = "v1.14.7"
+_KUBECONFORM: Final = "v0.8.0"
 
 GROUPS: Final = (
     Group(
@@ -97,29 +100,39 @@ GROUPS: Final = (
         stamps={},
         expected_s=60,
     ),
+    Group(
+        name="kubeconform",
+        version=_KUBECONFORM,
+        packages={"kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"},
+        stamps={"main.version": _KUBECONFORM},
+        expected_s=20,
+        for_tests=True,
+    ),
 )
 
 VERSIONS: Final[Mapping[str, str]] = MappingProxyType(
-    {program: group.version for group in GROUPS for program in group.packages}
+    {program: group.version for group in GROUPS for program in group.packages if not group.for_tests}
 )
 
 
-def build(cache_root: Path, report: Report) -> Mapping[str, Path]:
-    """Make every program exist in the cache and return the path of each. Raises UsageError where Go is not usable."""
+def build(cache_root: Path, report: Report, *, for_tests: bool = False) -> Mapping[str, Path]:
+    """Make every program exist in the cache and return the path of each, those that only tests use if asked for.
+
+    Raises UsageError where Go is not usable.
+    """
     go = require_go()
-    entries = {group.name: _entry(cache_root, group, go) for group in GROUPS}
-    missing = [group for group in GROUPS if not entries[group.name].is_dir()]
+    entries = _entries(cache_root, go, for_tests=for_tests)
+    missing = [group for group in entries if not entries[group].is_dir()]
     pace = Pace({group.name: group.expected_s for group in missing})
     for ordinal, group in enumerate(missing):
         watch = _Watch(group, ordinal, len(missing), pace, report)
-        cache.ensure(entries[group.name], partial(_compile, group, watch), waiting=watch.waiting)
+        cache.ensure(entries[group], partial(_compile, group, watch), waiting=watch.waiting)
     return _paths(entries)
 
 
-def built(cache_root: Path) -> Mapping[str, Path] | None:
+def built(cache_root: Path, *, for_tests: bool = False) -> Mapping[str, Path] | None:
     """Return the programs if all of them are in the cache for the sources as they are now, else None."""
-    go = go_version()
-    entries = {group.name: _entry(cache_root, group, go or "") for group in GROUPS}
+    entries = _entries(cache_root, go_version() or "", for_tests=for_tests)
     return _paths(entries) if all(entry.is_dir() for entry in entries.values()) else None
 
 
@@ -293,13 +306,17 @@ def _build_failed(group: Group, said: str) -> ClusterUnreachableError:
     )
 
 
-def _entry(cache_root: Path, group: Group, go: str) -> Path:
-    return cache_root / "programs" / f"{group.name}-{key(group, go)}"
+def _entries(cache_root: Path, go: str, *, for_tests: bool) -> Mapping[Group, Path]:
+    return {
+        group: cache_root / "programs" / f"{group.name}-{key(group, go)}"
+        for group in GROUPS
+        if for_tests or not group.for_tests
+    }
 
 
-def _paths(entries: Mapping[str, Path]) -> Mapping[str, Path]:
+def _paths(entries: Mapping[Group, Path]) -> Mapping[str, Path]:
     return MappingProxyType(
-        {program: entries[group.name] / "bin" / program for group in GROUPS for program in group.packages}
+        {program: entry / "bin" / program for group, entry in entries.items() for program in group.packages}
     )
 
 

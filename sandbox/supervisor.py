@@ -126,7 +126,7 @@ class Supervisor:
             actions += [(os.POSIX_SPAWN_DUP2, descriptor, descriptor) for descriptor in component.descriptors]
             return os.posix_spawn(
                 component.command[0],
-                component.command,
+                list(component.command),
                 {**os.environ, **component.environment},
                 file_actions=actions,
                 setsid=True,

@@ -122,7 +122,7 @@ class Provisioner:
     def __init__(self, api: client.ApiClient, folder: Path) -> None:
         self._core = client.CoreV1Api(api)
         self._storage = client.StorageV1Api(api)
-        self._plain = api.sanitize_for_serialization
+        self._api = api
         self._folder = folder
 
     def run(self) -> None:
@@ -147,7 +147,7 @@ class Provisioner:
         folder.mkdir(exist_ok=True)
         folder.chmod(0o777)  # as local-path does: pods run as users of their own choice
         try:
-            self._core.create_persistent_volume(volume(claim, storage_class, folder))
+            self._core.create_persistent_volume(volume(claim, storage_class, folder))  # type: ignore[arg-type]
         except ApiException as error:
             if error.status != 409:
                 raise
@@ -181,12 +181,15 @@ class Provisioner:
         found = listing()
         for item in found.items:
             act(self._plain(item))
-        events = watch.Watch().stream(
+        events = watch.Watch().stream(  # type: ignore[no-untyped-call]
             listing, resource_version=found.metadata.resource_version, timeout_seconds=_WATCH_S
         )
         for event in events:
             if event["type"] in {"ADDED", "MODIFIED"}:
                 act(event["raw_object"])
+
+    def _plain(self, answer: object) -> Any:
+        return self._api.sanitize_for_serialization(answer)  # type: ignore[no-untyped-call]
 
     def _warn(self, claim: Object, reason: str) -> None:
         metadata = claim["metadata"]
@@ -201,7 +204,7 @@ class Provisioner:
             "source": {"component": PROVISIONER}, "count": 1,
             "firstTimestamp": now.isoformat(), "lastTimestamp": now.isoformat(),
         }  # fmt: skip
-        self._core.create_namespaced_event(metadata["namespace"], event)
+        self._core.create_namespaced_event(metadata["namespace"], event)  # type: ignore[arg-type]
         log.warning("%s/%s: %s", metadata["namespace"], metadata["name"], reason)
 
 
@@ -209,7 +212,8 @@ def main() -> None:
     """Follow claims and volumes of the cluster that the first argument names, with data below the second."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # what fails is told once, by the line that tries again
-    Provisioner(config.new_client_from_config(sys.argv[1]), Path(sys.argv[2])).run()
+    api = config.new_client_from_config(sys.argv[1])  # type: ignore[no-untyped-call]
+    Provisioner(api, Path(sys.argv[2])).run()
 
 
 if __name__ == "__main__":
