@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from .rendering import CHART, RELEASE, ROOT, VALUES, Chart, leaves, load, maps, merged, nested
+
+DEFAULTS = load(CHART / "values.yaml")
+LEAVES = dict(leaves(DEFAULTS))
+ENVIRONMENTS = ("local", "prod")
+
+# Where people may write keys of their own.
+OPEN_MAPS = {("ingress", "annotations")}
+
+# Another valid value for each leaf whose type alone does not tell one.
+OTHER: Mapping[str, Any] = {
+    "imagePullSecrets": [{"name": "registry"}],
+    "serviceAccount.create": True,
+    "web.trustedProxies": ["10.1.0.0/16"],
+    "web.maxRequestWorkers": 3,
+    "web.replicas": 2,
+    "database.innodbBufferPoolSizeMib": 100,
+    "image.digest": "sha256:" + "1" * 64,
+    "database.image.digest": "sha256:" + "1" * 64,
+    "image.pullPolicy": "Always",
+    "database.image.pullPolicy": "Always",
+    "store.adminEmail": "other@example.com",
+    "uploads.accessMode": "ReadWriteMany",
+    "ingress.annotations": {"example.com/a": "b"},
+    "ingress.scheme": "https",
+    "ingress.port": 8081,
+    "web.resources.limits.memory": "1Gi",
+}
+
+TLS_ON = {"scheme": "https", "port": 443, "tls": {"enabled": True, "secretName": "own"}}
+
+# What must be set as well for a value to be allowed, or to have an effect.
+NEEDS: Mapping[str, Mapping[str, Any]] = {
+    "web.replicas": {"uploads": {"accessMode": "ReadWriteMany"}},
+    "web.resources.limits.memory": {"web": {"resources": {"limits": {"memory": "2Gi"}}}},
+    "ingress.scheme": {"ingress": {"port": 8080}},
+    "ingress.tls.secretName": {"ingress": TLS_ON},
+    "ingress.tls.clusterIssuer": {"ingress": TLS_ON},
+}
+
+# The chart refuses it unless other values change with it; that it is read is shown by the tests of certificates.
+NEVER_ALONE = {("ingress", "tls", "enabled")}
+
+
+def another(path: tuple[str, ...], value: Any) -> Any:
+    """Return a valid value that differs from the default."""
+    name = ".".join(path)
+    if name in OTHER:
+        return OTHER[name]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if path[-1] in {"cpu", "memory", "size"}:
+        return re.sub(r"\d+", lambda digits: str(int(digits[0]) + 1), value)
+    return f"{value}x" if value else "other"
+
+
+@pytest.mark.parametrize("path", [p for p in LEAVES if p not in NEVER_ALONE], ids=".".join)
+def test_every_value_is_read_by_a_template(chart: Chart, path: tuple[str, ...]) -> None:
+    base = dict(NEEDS.get(".".join(path), {}))
+    changed = merged(base, nested(path, another(path, LEAVES[path])))
+    assert chart.render(base).text != chart.render(changed).text
+
+
+@pytest.mark.parametrize("path", [p for p in maps(DEFAULTS) if p not in OPEN_MAPS], ids=lambda p: ".".join(p) or "top")
+def test_an_unknown_key_is_refused_at_every_level(chart: Chart, path: tuple[str, ...]) -> None:
+    refusal = chart.refusal(nested((*path, "unknownKey"), 1))
+    assert "additional properties 'unknownKey' not allowed" in refusal
+    assert f"at '{''.join(f'/{part}' for part in path)}'" in refusal
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_a_value_that_is_taken_away_is_refused_by_name(chart: Chart, path: tuple[str, ...]) -> None:
+    refusal = chart.refusal(nested(path, None))
+    assert "missing propert" in refusal
+    assert f"'{path[-1]}'" in refusal
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed", "refused"),
+    [
+        ("ingress.port", [1, 8080, 65535], [0, 65536, "8080", 80.5]),
+        ("web.replicas", [1], [0, 11, -1]),
+        ("web.maxRequestWorkers", [0, 2, 256], [1, 257, -1]),
+        ("web.php.memoryLimitMib", [64, 4096], [63, 4097]),
+        ("web.php.uploadMaxMib", [1, 2048], [0, 2049]),
+        ("web.shutdown.drainSeconds", [1, 35], [0, 121]),
+        ("web.shutdown.graceSeconds", [20, 600], [10, 601]),
+        ("install.waitSeconds", [10, 3600], [9, 3601]),
+        ("cron.intervalSeconds", [10, 3600], [9, 3601]),
+        ("database.maxConnections", [10, 10000], [9, 10001]),
+        ("database.innodbBufferPoolSizeMib", [0, 16, 65536], [15, 65537]),
+        ("database.name", ["wp_1"], ["", "1wp", "wp-1", "x`; DROP", "a" * 65]),
+        ("database.user", ["wp"], ["", "root", "mysql", "healthcheck", "a" * 33]),
+        ("store.title", ["x", "x" * 200, "T'é\"a"], ["", "x" * 201, "two\nlines"]),
+        ("store.adminUser", ["admin", "a.b@c"], ["", "a b", "x'", "a" * 61]),
+        ("store.adminEmail", ["a@b"], ["", "ab", "a b@c", "a@" + "b" * 99]),
+        ("image.tag", ["7", "7.1_x-y"], ["", "a b", "-x", "a" * 129]),
+        ("image.digest", [""], ["sha256:12", "latest", "sha256:" + "G" * 64]),
+        ("image.registry", ["localhost:5000"], ["", "a/b", "https://a"]),
+        ("image.pullPolicy", ["Always", "Never"], ["", "always"]),
+        ("uploads.size", ["1Gi", "512Mi", "2Ti"], ["", "0Gi", "1G", "1.5Gi", "-1Gi", 1]),
+        ("uploads.accessMode", ["ReadWriteOnce", "ReadWriteMany"], ["ReadWriteOncePod", "ReadOnlyMany", ""]),
+        ("web.resources.limits.memory", ["256Mi", "4Gi"], ["1024", "1024Ki", "0Mi", "1.5Gi", 1024]),
+        ("web.resources.limits.cpu", ["1", "500m", "0.5", 1, 0.5], ["", "0m", "-1", "1 core", 0]),
+        ("ingress.scheme", ["http"], ["", "HTTP", "ftp"]),
+        ("ingress.host", ["", "a.example.com", "x"], ["a_b", "a..b", "-a.b", "A.b", "a.b'", "a.b:80", "*.a"]),
+        ("ingress.domain", ["127.0.0.1.nip.io"], ["", ".a", "a."]),
+        ("web.trustedProxies", [["10.0.0.0/8"], ["::1"]], [[], ["any"], ["10.0.0.0/8\nListen 1"]]),
+    ],
+)
+def test_values_are_refused_from_their_bounds_on(
+    chart: Chart, path: str, allowed: list[Any], refused: list[Any]
+) -> None:
+    parts = path.split(".")
+    for value in allowed:
+        chart.render(nested(parts, value))
+    for value in refused:
+        assert "values don't meet the specifications of the schema" in chart.refusal(nested(parts, value)), value
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"ingress": merged(TLS_ON, {"tls": {"secretName": ""}})},
+            (
+                "ingress.tls.secretName: empty, but ingress.tls.enabled is true; "
+                "name the TLS Secret, or set ingress.tls.enabled to false"
+            ),
+        ),
+        (
+            {"ingress": merged(TLS_ON, {"scheme": "http", "port": 80})},
+            (
+                "ingress.scheme: http, but ingress.tls.enabled is true; "
+                "set ingress.scheme to https and ingress.port to 443, or ingress.tls.enabled to false"
+            ),
+        ),
+        (
+            {"ingress": merged(TLS_ON, {"enabled": False})},
+            (
+                "ingress.tls.enabled: true, but ingress.enabled is false; "
+                "set ingress.enabled to true, or ingress.tls.enabled to false"
+            ),
+        ),
+        (
+            {"ingress": {"tls": {"clusterIssuer": "letsencrypt"}}},
+            (
+                'ingress.tls.enabled: false, so ingress.tls.secretName "" and ingress.tls.clusterIssuer "letsencrypt" '
+                "would do nothing; set ingress.tls.enabled to true, or empty both"
+            ),
+        ),
+        ({"ingress": {"scheme": "https"}}, "ingress.port: 80 is not https's port; set ingress.port to 443"),
+        ({"ingress": {"port": 443}}, "ingress.port: 443 is not http's port; set ingress.port to 80"),
+        (
+            {"web": {"replicas": 2}},
+            (
+                "web.replicas: 2 web pods cannot share a volume with uploads.accessMode ReadWriteOnce; "
+                "set uploads.accessMode to ReadWriteMany, or web.replicas to 1"
+            ),
+        ),
+        (
+            {"web": {"resources": {"limits": {"memory": "255Mi"}}}},
+            "web.resources.limits.memory: 255Mi is too little for WordPress; set at least 256Mi",
+        ),
+        (
+            {"database": {"resources": {"limits": {"memory": "191Mi"}}}},
+            "database.resources.limits.memory: 191Mi is too little for MariaDB; set at least 192Mi",
+        ),
+        (
+            {"web": {"shutdown": {"drainSeconds": 36}}},
+            (
+                "web.shutdown.graceSeconds: 45 leaves less than 10 seconds after web.shutdown.drainSeconds 36; "
+                "set at least 46"
+            ),
+        ),
+    ],
+)
+def test_a_mistake_that_no_schema_sees_is_refused_with_its_cure(
+    chart: Chart, values: dict[str, Any], message: str
+) -> None:
+    assert f"\n{message}\n" in chart.refusal(values)
+
+
+def test_all_mistakes_are_told_at_once(chart: Chart) -> None:
+    refusal = chart.refusal({"web": {"replicas": 2}, "ingress": {"port": 443}})
+    assert "web.replicas: 2" in refusal
+    assert "ingress.port: 443" in refusal
+
+
+def test_a_release_name_of_44_characters_fits_and_one_more_is_refused(chart: Chart) -> None:
+    chart.render(release="a" * 44)
+    message = "has 45 characters, and the names that are made of it have room for 44; choose a shorter one"
+    assert f'the release\'s name "{"a" * 45}" {message}' in chart.refusal({}, release="a" * 45)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_an_environment_sets_only_values_that_the_chart_has(environment: str) -> None:
+    overlay = dict(leaves(load(VALUES / f"values-{environment}.yaml")))
+    known = {*LEAVES, *((*path[:-1], "ephemeral-storage") for path in LEAVES if path[-1] == "memory")}
+    assert set(overlay) <= known
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_complete_values_of_ci_are_those_of_the_environment(environment: str) -> None:
+    """chart-testing takes each file of ci/ as the complete values of one case."""
+    expected = merged(DEFAULTS, load(VALUES / f"values-{environment}.yaml"))
+    expected = merged(
+        expected, {"serviceAccount": {"create": True}, "credentials": {"existingSecret": "ci-credentials"}}
+    )
+    expected = merged(expected, {"store": {"title": "Tea House", "adminEmail": "alice@example.com"}})
+    assert load(CHART / "ci" / f"{environment}-values.yaml") == expected
+
+
+def test_the_readme_lists_the_values_as_they_are() -> None:
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "charts" / "readme.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_value_without_a_line_is_an_error_of_the_readme(tmp_path: Any) -> None:
+    (tmp_path / "values.yaml").write_text("# -- Said.\na: 1\nb:\n  c: 2\n")
+    (tmp_path / "README.md").write_text((CHART / "README.md").read_text())
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "charts" / "readme.py"), "--check", "--chart", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode != 0
+    assert "values.yaml:4: b.c has no `# --` line" in result.stderr
+
+
+def test_helm_upgrade_with_reused_values_and_another_image_changes_just_that(chart: Chart) -> None:
+    """`--reuse-values --set image.tag=..` merges into the complete values of the release before."""
+    complete = load(CHART / "ci" / "prod-values.yaml")
+    before = chart.render(complete).text
+    after = chart.render(merged(complete, {"image": {"tag": "7.1.5-php8.4-apache"}})).text
+    assert before != after
+    assert after == before.replace("7.1.4-php8.4-apache", "7.1.5-php8.4-apache")
+    assert RELEASE in after
