@@ -1,0 +1,251 @@
+"""The way to the ledger's database: bounded in time, one transaction at a time, errors that say what was changed.
+
+A commit whose answer was lost says nothing about whether it happened (tried: the same error 2013 for both). So
+whoever writes says how to find out (`find`), and only when that found nothing the work is done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Engine, create_engine, event, literal, literal_column
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from audit import failures
+from audit.tables import Moment, from_us
+from stacks.errors import UsageError
+
+T = TypeVar("T")
+
+# An expression for the database's time, as `audit.tables.Moment`; a statement that takes a lock and selects it reads
+# the time after the lock was granted.
+Clock = Callable[[], ColumnElement[Any]]
+
+_WRITES: Final = "stores_writes"
+# SYSDATE, not NOW: the moment of reading, which is after the lock, and not to be set by `SET timestamp`.
+_MARIADB_CLOCK: Final = literal_column("CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)", Moment)
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long anything may take, in whole seconds. No call takes longer than `read_s` plus one second.
+
+    `connect_s` alone does not bound a connection: a server that accepts and then says nothing is bounded by `read_s`.
+    `lock_s` must be below `read_s`, so that a busy ledger is told from a dead one.
+    """
+
+    connect_s: int = 5
+    read_s: int = 10
+    lock_s: int = 8
+    sqlite_busy_s: int = 30
+
+
+DEFAULT_TIMEOUTS: Final = Timeouts()
+
+
+class _CommitUnknownError(Exception):
+    """The connection broke during a commit."""
+
+    def __init__(self, cause: DBAPIError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Database:
+    """One database, and how it is read and written."""
+
+    def __init__(
+        self, url: str, *, timeouts: Timeouts = DEFAULT_TIMEOUTS, now: Callable[[], datetime] | None = None
+    ) -> None:
+        self.url = parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._timeouts = timeouts
+        self._now = now
+        self.engine = _engine(self.url, timeouts)
+
+    def close(self) -> None:
+        """Leave no connection open."""
+        self.engine.dispose()
+
+    def describe(self, schema: str) -> str:
+        """Return which database this is, for people; no password."""
+        query = "SELECT sqlite_version()" if self.is_sqlite else "SELECT VERSION()"
+        version = self.read(lambda connection: connection.exec_driver_sql(query).scalar_one())
+        kind = "SQLite" if self.is_sqlite else "MariaDB"
+        return f"{kind} {version}, schema {schema}, {self.url.render_as_string(hide_password=True)}"
+
+    def clock(self) -> ColumnElement[Any]:
+        """Return the expression that reads the database's time.
+
+        SQLite has none of its own, so its time is this machine's; its write lock is held before any statement.
+        """
+        if self._now is not None:
+            return literal(self._now(), Moment)
+        if self.is_sqlite:
+            return literal(from_us(time.time_ns() // 1000), Moment)
+        return _MARIADB_CLOCK
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` reads, in one transaction. Raises DatabaseUnreachableError."""
+        started = time.monotonic()
+        while True:
+            try:
+                with self.engine.connect() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                if not _stale_connection(error, started):
+                    raise failures.explain(self.url, error, failures.NOTHING_CHANGED) from error
+
+    def write(self, work: Callable[[Connection], T], *, find: Callable[[Connection], T | None] | None = None) -> T:
+        """Return what `work` did; it is committed. Raises DatabaseUnreachableError, which says what is known.
+
+        `work` may be tried several times, each time in a new transaction, but is committed once. `find` returns what
+        an earlier try did, or None; it begins with the same lock as `work`, so that it waits for a try that the server
+        has not ended yet. None: doing the work twice is the same as doing it once.
+        """
+        started = time.monotonic()
+        attempt = work
+        while True:
+            try:
+                return self._transact(self.engine, attempt)
+            except _CommitUnknownError as unknown:
+                return self._settle(_found_or_done(find, work), unknown, started)
+            except DBAPIError as error:
+                again = failures.may_be_retried(error) and time.monotonic() - started < self._timeouts.lock_s
+                if not again and not _stale_connection(error, started):
+                    raise failures.explain(self.url, error, failures.NOTHING_CHANGED) from error
+                attempt = _found_or_done(find, work)
+                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads the losers of a race
+
+    def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        with engine.connect() as connection:
+            connection.execution_options(**{_WRITES: True})
+            with _rolled_back_on_error(connection):
+                result = work(connection)
+            try:
+                connection.commit()
+            except DBAPIError as error:
+                if failures.commit_is_unknown(error):
+                    connection.invalidate()
+                    raise _CommitUnknownError(error) from error
+                connection.rollback()
+                raise
+            return result
+
+    def _settle(self, work: Callable[[Connection], T], unknown: _CommitUnknownError, started: float) -> T:
+        """Find out what happened over a fresh connection, within the time that is left."""
+        left = max(1, int(self._timeouts.read_s - (time.monotonic() - started)))
+        engine = _engine(self.url, Timeouts(connect_s=left, read_s=left, lock_s=left))
+        try:
+            return self._transact(engine, work)
+        except (DBAPIError, _CommitUnknownError):
+            raise failures.explain(self.url, unknown.cause, failures.NOT_KNOWN) from unknown.cause
+        finally:
+            engine.dispose()
+
+
+def parse_url(url: str) -> URL:
+    """Return the ledger's URL, with the driver that we use. Raises UsageError."""
+    cure = "use sqlite:///<absolute path> or mariadb://<user>@<host>/<database>"
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        # The text may hold a password, so it is not shown.
+        raise UsageError("ledger", "its URL cannot be read", cure) from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise UsageError("ledger", "a ledger in memory would forget the limits and the audit log", cure)
+        return parsed
+    if backend in ("mysql", "mariadb"):
+        return parsed.set(drivername="mariadb+pymysql")
+    raise UsageError("ledger", f"its URL names the database '{backend}'", cure)
+
+
+def _engine(url: URL, timeouts: Timeouts) -> Engine:
+    return _sqlite(url, timeouts) if url.get_backend_name() == "sqlite" else _mariadb(url, timeouts)
+
+
+def _mariadb(url: URL, timeouts: Timeouts) -> Engine:
+    settings = {
+        "innodb_lock_wait_timeout": str(timeouts.lock_s),
+        # A client that vanished without a word (a pulled cable) would else hold its locks for eight hours.
+        "idle_transaction_timeout": str(timeouts.read_s + 5),
+        "sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_CREATE_USER,ERROR_FOR_DIVISION_BY_ZERO'",
+        "time_zone": "'+00:00'",
+    }
+    arguments: dict[str, Any] = {
+        "charset": "utf8mb4",
+        "connect_timeout": timeouts.connect_s,
+        "read_timeout": timeouts.read_s,
+        "write_timeout": timeouts.read_s,
+        "init_command": "SET SESSION " + ", ".join(f"{name} = {value}" for name, value in settings.items()),
+    }
+    # READ COMMITTED: at MariaDB's default, what was read before a lock stays old after it (tried: 109 of 100 stores).
+    return create_engine(
+        url, connect_args=arguments, isolation_level="READ COMMITTED", pool_size=2, max_overflow=8, pool_recycle=60,
+        pool_timeout=timeouts.read_s, hide_parameters=True,
+    )  # fmt: skip
+
+
+def _sqlite(url: URL, timeouts: Timeouts) -> Engine:
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url, connect_args={"timeout": timeouts.sqlite_busy_s}, pool_size=2, max_overflow=8, hide_parameters=True
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that reads first and wants to write later is refused at once when another wrote between, however
+        # long the timeout (tried: 296 of 320 gave up). So a writer takes the write lock before it reads.
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _found_or_done(
+    find: Callable[[Connection], T | None] | None, work: Callable[[Connection], T]
+) -> Callable[[Connection], T]:
+    if find is None:
+        return work
+
+    def found_or_done(connection: Connection) -> T:
+        found = find(connection)
+        return work(connection) if found is None else found
+
+    return found_or_done
+
+
+@contextlib.contextmanager
+def _rolled_back_on_error(connection: Connection) -> Iterator[None]:
+    """Roll back whatever goes wrong inside; an error in doing so never hides the first one."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(DBAPIError):
+            connection.rollback()
+        raise
+
+
+def _stale_connection(error: DBAPIError, started: float) -> bool:
+    """Return whether a pooled connection turned out dead at once, so that one new try costs no time.
+
+    Before the commit, a lost connection means that nothing was kept.
+    """
+    return bool(error.connection_invalidated) and time.monotonic() - started < 0.5

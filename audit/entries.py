@@ -1,0 +1,136 @@
+"""The audit log's rows: appended under the head row's lock, read with filters. The only writer of `audit_logs`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Select, insert, select, update
+
+from audit import chain
+from audit.database import Clock
+from audit.records import Entry, NewEntry
+from audit.tables import HEAD_ID, NAME_LENGTH, REASON_LENGTH, audit_head, audit_logs, to_us
+
+_LONG_NAME: Final = 255
+_METADATA_LENGTH: Final = 60_000
+
+
+def new_id() -> str:
+    """Return the id of an entry to be written. Who keeps it can find out whether the entry was written."""
+    return str(uuid.uuid4())
+
+
+def append(
+    connection: Connection, clock: Clock, entries: Sequence[NewEntry], ids: Sequence[str] | None = None
+) -> list[Entry]:
+    """Return the entries as written at the end of the chain, in the given order.
+
+    The head row is locked from here to the end of the transaction: call this last. (Locking the log's last row instead
+    forks the chain; tried: 544 of 800 entries.)
+    """
+    if not entries:
+        return []
+    head = connection.execute(
+        select(audit_head.c.seq, audit_head.c.hash, clock().label("now"))
+        .where(audit_head.c.id == HEAD_ID)
+        .with_for_update()
+    ).one()
+    seq, prev_hash = head.seq, head.hash
+    rows: list[dict[str, Any]] = []
+    for entry, entry_id in zip(entries, ids or [new_id() for _ in entries], strict=True):
+        seq += 1
+        row = _row(entry, entry_id, seq, head.now)
+        row["prev_hash"] = prev_hash
+        row["hash"] = prev_hash = chain.entry_hash(prev_hash, [_stored(row[name]) for name in chain.HASHED_COLUMNS])
+        rows.append(row)
+    connection.execute(insert(audit_logs), rows)
+    connection.execute(update(audit_head).where(audit_head.c.id == HEAD_ID).values(seq=seq, hash=prev_hash))
+    return [Entry(**{**row, "metadata": chain.from_json(row["metadata"])}) for row in rows]
+
+
+def find(connection: Connection, entry_id: str) -> Entry | None:
+    """Return the entry with that id. It waits for a writer that is still under way."""
+    connection.execute(select(audit_head.c.seq).where(audit_head.c.id == HEAD_ID).with_for_update())
+    row = connection.execute(select(audit_logs).where(audit_logs.c.entry_id == entry_id)).one_or_none()
+    return None if row is None else to_entry(row)
+
+
+def listed(
+    connection: Connection,
+    environment: str | None,
+    *,
+    store_id: str | None,
+    owner: str | None,
+    actor: str | None,
+    action: str | None,
+    run_id: str | None,
+    since_at: datetime | None,
+    limit: int,
+    ascending: bool,
+) -> list[Entry]:
+    """Return at most `limit` entries that fit every given filter: the newest first, or the oldest."""
+    query: Select[Any] = select(audit_logs)
+    for column, value in (
+        (audit_logs.c.environment, environment),
+        (audit_logs.c.store_id, store_id),
+        (audit_logs.c.owner, owner),
+        (audit_logs.c.actor, actor),
+        (audit_logs.c.action, action),
+        (audit_logs.c.run_id, run_id),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if since_at is not None:
+        query = query.where(audit_logs.c.recorded_at >= since_at)
+    order = audit_logs.c.seq.asc() if ascending else audit_logs.c.seq.desc()
+    return [to_entry(row) for row in connection.execute(query.order_by(order).limit(limit))]
+
+
+def to_entry(row: Row[Any]) -> Entry:
+    """Return a row of `audit_logs` as an entry."""
+    values = row._asdict()
+    return Entry(**{**values, "metadata": chain.from_json(values["metadata"])})
+
+
+def clean(text: str, length: int) -> str:
+    """Return text that every database stores as it is: lone surrogates escaped, what is too long cut with a mark."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _row(entry: NewEntry, entry_id: str, seq: int, now: datetime) -> dict[str, Any]:
+    metadata = chain.to_json(entry.metadata)
+    if len(metadata) > _METADATA_LENGTH:
+        metadata = chain.to_json({"too_long": len(metadata), "begins": metadata[:1000]})
+    return {
+        "seq": seq,
+        "entry_id": entry_id,
+        "run_id": _optional(entry.run_id, NAME_LENGTH),
+        "actor": clean(entry.actor.name, _LONG_NAME),
+        "actor_kind": entry.actor.kind,
+        "source_ip": _optional(entry.actor.source_ip, 64),
+        "occurred_at": now if entry.occurred_at is None else entry.occurred_at,
+        "recorded_at": now,
+        "environment": _optional(entry.environment, NAME_LENGTH),
+        "store_id": _optional(entry.store_id, _LONG_NAME),
+        "owner": _optional(entry.owner, _LONG_NAME),
+        "action": clean(entry.action, NAME_LENGTH),
+        "outcome": entry.outcome,
+        "reason": _optional(entry.reason, REASON_LENGTH),
+        "metadata": metadata,
+    }
+
+
+def _optional(text: str | None, length: int) -> str | None:
+    return None if text is None else clean(text, length)
+
+
+def _stored(value: object) -> chain.Stored:
+    """Return a value as its column stores it."""
+    if isinstance(value, datetime):
+        return to_us(value)
+    assert value is None or isinstance(value, (int, str))  # noqa: S101 - rows are made above
+    return value

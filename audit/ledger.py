@@ -1,0 +1,284 @@
+"""The ledger: who asked for what, what was allowed, what became of it. The only way to its database.
+
+Every call is one transaction, bounded in time, and fails closed: a DatabaseUnreachableError means that nothing was
+changed, or says that it is not known. Safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Self
+
+from sqlalchemy import Connection, insert, select, update
+
+from audit import admission, entries, leases, migrations, reports, settlement, slots, verification
+from audit.anchors import Anchor
+from audit.database import DEFAULT_TIMEOUTS, Database, Timeouts
+from audit.limits import Limits, OwnerLimits
+from audit.records import (
+    Actor,
+    Admission,
+    CellRecord,
+    Denial,
+    Entry,
+    Holder,
+    Lease,
+    NewEntry,
+    OpenRun,
+    RunRequest,
+    Status,
+    StoreOutcome,
+    StoreRecord,
+    StoreRow,
+    Usage,
+)
+from audit.settlement import Seen
+from audit.tables import cells
+from audit.verification import Verification
+
+
+class Ledger:
+    """One ledger. Make it with `open`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._ready: set[str] = set()
+        self._ready_lock = threading.Lock()
+
+    @classmethod
+    def open(
+        cls, url: str, *, timeouts: Timeouts = DEFAULT_TIMEOUTS, now: Callable[[], datetime] | None = None
+    ) -> Ledger:
+        """Return the ledger at `url`, with this program's schema.
+
+        An SQLite ledger is made or migrated here; MariaDB's is never, its error names `stores db migrate`.
+        `now` replaces the database's clock, for tests.
+        """
+        database = Database(url, timeouts=timeouts, now=now)
+        if database.is_sqlite:
+            migrations.migrate(url)
+        migrations.check(database)
+        return cls(database)
+
+    def close(self) -> None:
+        """Leave no connection open."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def describe(self) -> str:
+        """Return which database this is, with its version and schema; no password."""
+        return self._database.describe(migrations.expected_revision())
+
+    def now(self) -> datetime:
+        """Return the database's time, which is the one that all limits go by."""
+        moment: datetime = self._database.read(lambda c: c.execute(select(self._database.clock())).scalar_one())
+        return moment
+
+    # --- runs
+
+    def admit(self, request: RunRequest) -> Admission:
+        """Return what of the request may go; it is committed: slots, hourly log, status, intent and denial entries.
+
+        Raises LockedError if the same request is in flight or a lease was lost, UsageError for a key that was used for
+        another request, ManifestError if a store changed its cell. Nothing was recorded then.
+        """
+        admission.check(request)
+        self._ensure(request.environment)
+        clock = self._database.clock
+        return self._database.write(
+            lambda connection: admission.admit(connection, clock, request),
+            find=lambda connection: admission.find(connection, clock, request),
+        )
+
+    def foresee(self, request: RunRequest) -> tuple[Denial, ...]:
+        """Return what the limits would deny if the request were made now. Nothing is recorded."""
+        admission.check(request)
+        clock = self._database.clock
+        return self._database.read(lambda connection: admission.foresee(connection, clock, request))
+
+    def settle(
+        self,
+        run_id: str,
+        outcomes: Sequence[StoreOutcome],
+        *,
+        actor: Actor | None = None,
+        leases: Sequence[Lease] = (),
+    ) -> None:
+        """Leave each outcome recorded once, with its status, and slots given back. Doing it again changes nothing.
+
+        Who settles another's run says so with `actor`, and under which leases. Raises LockedError if the run's own
+        lease was taken over, or another outcome has been recorded meanwhile.
+        """
+        clock = self._database.clock
+        self._database.write(lambda c: settlement.settle(c, clock, run_id, outcomes, actor=actor, held=leases))
+
+    def adopt(self, environment: str, stores: Sequence[StoreRecord], actor: Actor) -> None:
+        """Leave stores that exist, but were not known, counted and audited. Known ones stay as they are."""
+        self._ensure(environment)
+        clock = self._database.clock
+        self._database.write(lambda connection: settlement.adopt(connection, clock, environment, stores, actor))
+
+    def mark(
+        self,
+        environment: str,
+        store_id: str,
+        status: Status,
+        reason: str | None,
+        *,
+        run_id: str | None = None,
+        actor: Actor | None = None,
+        url: str | None = None,
+    ) -> None:
+        """Leave the store with the status that somebody has seen. `Deleted` gives its slot back."""
+        self._ensure(environment)
+        clock = self._database.clock
+        self._database.write(
+            lambda connection: settlement.mark(
+                connection, clock, environment, store_id, seen=Seen(status, reason, url, run_id), actor=actor
+            )
+        )
+
+    def open_runs(self, environment: str) -> list[OpenRun]:
+        """Return the runs with changes that have no outcome: they work, or they crashed. Oldest first."""
+        return self._database.read(lambda connection: settlement.open_runs(connection, environment))
+
+    # --- what is known
+
+    def stores(self, environment: str, *, include_deleted: bool = False) -> list[StoreRow]:
+        """Return the stores by id."""
+        return self._database.read(lambda c: reports.stores_of(c, environment, include_deleted=include_deleted))
+
+    def usage(self, environment: str, limits: Limits, overrides: Mapping[str, OwnerLimits]) -> Usage:
+        """Return what is in use of each limit, for every owner that uses something or has limits of its own."""
+        clock = self._database.clock
+        return self._database.read(lambda c: reports.usage(c, clock, environment, limits, overrides))
+
+    def cell_record(self, environment: str, cell: str) -> CellRecord | None:
+        """Return what was last applied to the cell."""
+        query = select(cells).where(cells.c.environment == environment, cells.c.cell == cell)
+        row = self._database.read(lambda connection: connection.execute(query).one_or_none())
+        if row is None:
+            return None
+        return CellRecord(
+            row.environment,
+            row.cell,
+            row.manifest_digest,
+            row.commit_id,
+            row.program_version,
+            row.cluster_uid,
+            row.applied_at,
+            row.run_id,
+        )
+
+    def record_cell(
+        self,
+        environment: str,
+        cell: str,
+        *,
+        manifest_digest: str,
+        commit: str | None,
+        program_version: str,
+        cluster_uid: str | None,
+        applied_at: datetime | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        """Leave on record what was applied to the cell. `applied_at` None: now, by the database's clock."""
+        values: dict[str, Any] = {
+            "manifest_digest": manifest_digest,
+            "commit_id": commit,
+            "program_version": program_version,
+            "cluster_uid": cluster_uid,
+            "run_id": run_id,
+            "applied_at": self._database.clock() if applied_at is None else applied_at,
+        }
+
+        def write(connection: Connection) -> None:
+            this = (cells.c.environment == environment, cells.c.cell == cell)
+            if connection.execute(select(cells.c.cell).where(*this).with_for_update()).one_or_none() is None:
+                connection.execute(insert(cells).values(environment=environment, cell=cell, **values))
+            else:
+                connection.execute(update(cells).where(*this).values(**values))
+
+        self._database.write(write)
+
+    # --- leases
+
+    def acquire_lease(self, environment: str, cell: str, holder: Holder, ttl_s: int) -> Lease:
+        """Return the right to change the cell. Raises LockedError, which names who has it and since when."""
+        clock = self._database.clock
+        return self._database.write(lambda c: leases.acquire(c, clock, environment, cell, holder=holder, ttl_s=ttl_s))
+
+    def renew_lease(self, lease: Lease) -> Lease:
+        """Return the lease with a new end. Raises LockedError if it was lost: then the engine must stop."""
+        clock = self._database.clock
+        return self._database.write(lambda connection: leases.renew(connection, clock, lease))
+
+    def release_lease(self, lease: Lease) -> None:
+        """Leave the cell free. A lease that was lost is left alone."""
+        clock = self._database.clock
+        self._database.write(lambda connection: leases.release(connection, clock, lease))
+
+    # --- the audit log
+
+    def record(self, entry: NewEntry) -> Entry:
+        """Return the entry as written at the end of the log."""
+        clock, entry_id = self._database.clock, entries.new_id()
+        return self._database.write(
+            lambda connection: entries.append(connection, clock, [entry], [entry_id])[0],
+            find=lambda connection: entries.find(connection, entry_id),
+        )
+
+    def entries(
+        self,
+        environment: str | None,
+        *,
+        store_id: str | None = None,
+        owner: str | None = None,
+        actor: str | None = None,
+        action: str | None = None,
+        run_id: str | None = None,
+        since_at: datetime | None = None,
+        limit: int = 100,
+        ascending: bool = False,
+    ) -> list[Entry]:
+        """Return at most `limit` entries that fit every given filter, the newest first. Environment None: of all."""
+        return self._database.read(
+            lambda connection: entries.listed(
+                connection,
+                environment,
+                store_id=store_id,
+                owner=owner,
+                actor=actor,
+                action=action,
+                run_id=run_id,
+                since_at=since_at,
+                limit=limit,
+                ascending=ascending,
+            )
+        )
+
+    def verify(self, anchors: Sequence[Anchor] = ()) -> Verification:
+        """Return whether the log is whole, and if not, the first bad entry and what was done to it.
+
+        Only anchors, which were kept elsewhere, show a rewrite with matching hashes, or a cut tail with a matching
+        head.
+        """
+        return self._database.read(lambda connection: verification.verify(connection, anchors))
+
+    def anchor(self) -> Anchor:
+        """Return the end of the log as it is now, to be kept where the database's users cannot write."""
+        clock = self._database.clock
+        return self._database.read(lambda connection: verification.anchor(connection, clock))
+
+    def _ensure(self, environment: str) -> None:
+        with self._ready_lock:
+            if environment not in self._ready:
+                slots.ensure(self._database, environment)
+                self._ready.add(environment)
