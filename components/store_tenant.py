@@ -6,6 +6,7 @@ engine. This module must never read a file, config or the environment.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -47,14 +48,25 @@ class StoreTenant(pulumi.ComponentResource):
     credentials_secret: pulumi.Output[str]
     applied: pulumi.Output[str]
 
-    def __init__(self, desired: DesiredStore, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self,
+        desired: DesiredStore,
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        take_over: bool = False,
+    ) -> None:
+        """Register the store. `take_over` reads a live store's objects into the state instead of making them.
+
+        Taking over is for a lost state only. Without it, an object that exists already makes the run fail.
+        """
         super().__init__(naming.COMPONENT_TYPE, desired.store_id, None, opts)
         self._desired = desired
+        self._take_over = take_over
 
         namespace = kubernetes.core.v1.Namespace(
             self._logical(parts.NAMESPACE),
             metadata=desired.objects[parts.NAMESPACE]["metadata"],
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=self._options(pulumi.ResourceOptions(parent=self), naming.namespace(desired.store_id)),
         )
         # Deleting the namespace deletes what is in it; the engine need not ask for each object.
         inside = pulumi.ResourceOptions(parent=self, depends_on=[namespace], deleted_with=namespace)
@@ -80,42 +92,68 @@ class StoreTenant(pulumi.ComponentResource):
     def _logical(self, part: str) -> str:
         return naming.logical_name(self._desired.store_id, part)
 
+    def _options(
+        self, opts: pulumi.ResourceOptions, live_id: str, *, ignored: tuple[str, ...] = ()
+    ) -> pulumi.ResourceOptions:
+        """Return the options of one resource; when taking over, those that read the live one by its id.
+
+        What differs from the wish is ignored while taking over; the next run brings it in line.
+        """
+        if not self._take_over:
+            return opts
+        more = pulumi.ResourceOptions(import_=live_id, ignore_changes=list(ignored))
+        return pulumi.ResourceOptions.merge(opts, more)
+
+    def _inside(self, opts: pulumi.ResourceOptions, part: str) -> pulumi.ResourceOptions:
+        """Return the options of one object in the store's namespace."""
+        metadata = self._desired.objects[part]["metadata"]
+        ignored = ("metadata", "spec", "data", "type", "automountServiceAccountToken")
+        return self._options(opts, f"{metadata['namespace']}/{metadata['name']}", ignored=ignored)
+
     def _guards(self, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
         wanted = self._desired.objects
         account = wanted[parts.SERVICE_ACCOUNT]
         return [
-            kubernetes.core.v1.ResourceQuota(self._logical(parts.QUOTA), **_inputs(wanted[parts.QUOTA]), opts=opts),
-            kubernetes.core.v1.LimitRange(self._logical(parts.LIMITS), **_inputs(wanted[parts.LIMITS]), opts=opts),
+            kubernetes.core.v1.ResourceQuota(
+                self._logical(parts.QUOTA), **_inputs(wanted[parts.QUOTA]), opts=self._inside(opts, parts.QUOTA)
+            ),
+            kubernetes.core.v1.LimitRange(
+                self._logical(parts.LIMITS), **_inputs(wanted[parts.LIMITS]), opts=self._inside(opts, parts.LIMITS)
+            ),
             kubernetes.core.v1.ServiceAccount(
                 self._logical(parts.SERVICE_ACCOUNT),
                 metadata=account["metadata"],
                 automount_service_account_token=account["automountServiceAccountToken"],
-                opts=opts,
+                opts=self._inside(opts, parts.SERVICE_ACCOUNT),
             ),
             *(
-                kubernetes.networking.v1.NetworkPolicy(self._logical(part), **_inputs(wanted[part]), opts=opts)
+                kubernetes.networking.v1.NetworkPolicy(
+                    self._logical(part), **_inputs(wanted[part]), opts=self._inside(opts, part)
+                )
                 for part in parts.POLICY_PARTS
             ),
         ]
 
     def _credentials(self, opts: pulumi.ResourceOptions) -> pulumi.Resource:
         """Register the generated passwords and salts, and the one Secret that holds them."""
-        data: dict[str, pulumi.Input[str]] = {key: self._generated(key, PASSWORD_LENGTH) for key in PASSWORD_KEYS}
+        values = {key: self._generated(key, PASSWORD_LENGTH) for key in PASSWORD_KEYS}
         # One generator for all salts: each resource costs the engine two writes of its whole state.
         salts = self._generated("wordpress-salts", SALT_LENGTH * len(SALT_KEYS))
         for index, key in enumerate(SALT_KEYS):
             start = index * SALT_LENGTH
-            data[key] = _part(salts, start)
+            values[key] = _part(salts, start)
         wanted = self._desired.objects[parts.CREDENTIALS]
         return kubernetes.core.v1.Secret(
             self._logical(parts.CREDENTIALS),
             metadata=wanted["metadata"],
             type=wanted["type"],
-            string_data=data,
-            opts=opts,
+            # `data`, not `stringData`: the API server keeps only this form, so a live Secret compares equal.
+            data={key: value.apply(_base64) for key, value in values.items()},
+            opts=self._inside(opts, parts.CREDENTIALS),
         )
 
     def _generated(self, part: str, length: int) -> pulumi.Output[str]:
+        # Never imported, not even when taking over: the engine would keep the value, as the import's id, in the clear.
         # Letters and digits only: the value passes through PHP, SQL and a shell's history without any escaping.
         generator = random.RandomPassword(
             self._logical(part),
@@ -136,7 +174,11 @@ class StoreTenant(pulumi.ComponentResource):
             max_history=release.max_history,
             timeout=release.timeout_s,
             create_namespace=False,
-            opts=opts,
+            opts=self._options(
+                opts,
+                f"{naming.namespace(self._desired.store_id)}/{naming.release(self._desired.store_id)}",
+                ignored=("chart", "values", "maxHistory", "timeout", "createNamespace", "version"),
+            ),
         )
 
 
@@ -146,3 +188,7 @@ def _inputs(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _part(text: pulumi.Output[str], start: int) -> pulumi.Output[str]:
     return text.apply(lambda whole: whole[start : start + SALT_LENGTH])
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

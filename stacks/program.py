@@ -28,12 +28,14 @@ class RunOptions:
     """What only the gate may decide for one run; a plain `pulumi up` runs with the defaults.
 
     `withheld` stores are not created, since a limit stands in their way. `released` stores are tombstoned ones whose
-    time has come: first registered without protection, then (`removed`) not at all.
+    time has come: first registered without protection, then (`removed`) not at all. `taken_over` stores are
+    live ones whose state was lost.
     """
 
     withheld: frozenset[str] = frozenset()
     released: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
+    taken_over: frozenset[str] = frozenset()
     cluster_uid: str | None = None
 
 
@@ -42,6 +44,8 @@ def run(root: Path, options: RunOptions | None = None) -> None:
     try:
         settings = settings_module.from_engine()
         manifest = manifests.load(root, settings.environment, caps(root, settings))
+        if options is None:
+            _refuse_ungated(settings)
         register(root, settings, manifest, options or RunOptions())
     except StoresError as error:
         raise pulumi.RunError(str(error)) from None
@@ -65,6 +69,17 @@ def register(root: Path, settings: Settings, manifest: Manifest, options: RunOpt
         StoreTenant(
             plans.desired(store),
             pulumi.ResourceOptions(providers={"kubernetes": provider}, protect=protect),
+            take_over=store.id in options.taken_over,
+        )
+
+
+def _refuse_ungated(settings: Settings) -> None:
+    """Raise RefusedError when a plain `pulumi up` would change a protected environment; previews are free."""
+    if settings.protected and not pulumi.runtime.is_dry_run():
+        raise RefusedError(
+            f"environment {settings.environment}",
+            "it is protected: a plain `pulumi up` asks no limit and leaves no audit trail",
+            f"run `stores up --env {settings.environment}`; `pulumi preview` works without it",
         )
 
 

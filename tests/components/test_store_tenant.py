@@ -126,7 +126,7 @@ def test_passwords_have_24_characters_and_each_salt_is_its_own(registered) -> No
 
 def test_the_secrets_data_is_secret_on_the_wire(registered) -> None:
     engine = registered(lambda: StoreTenant(desired_store()) and None)
-    data = engine.requests[f"{STORE}-credentials"].object.fields["stringData"].struct_value.fields
+    data = engine.requests[f"{STORE}-credentials"].object.fields["data"].struct_value.fields
     if SECRET_SIGNATURE_KEY in data:  # the whole mapping is one secret
         assert data[SECRET_SIGNATURE_KEY].string_value == SECRET_SIGNATURE
     else:
@@ -165,3 +165,18 @@ def test_a_name_that_begins_another_ones_name_registers_apart(registered) -> Non
 
     engine = registered(program)
     assert len(engine.requests) == 2 * (1 + len(parts.PARTS))
+
+
+def test_taking_over_reads_every_live_object_by_its_id_and_no_password_is_one(registered) -> None:
+    engine = registered(lambda: StoreTenant(desired_store(), take_over=True) and None)
+    imported = {name.removeprefix(f"{STORE}-"): request.importId for name, request in engine.requests.items()}
+    none = {name for name, live_id in imported.items() if not live_id}
+    assert none == {STORE, *parts.RANDOM_PARTS}
+    assert imported[parts.NAMESPACE] == f"store-{STORE}"
+    assert imported[parts.RELEASE] == f"store-{STORE}/{STORE}"
+    assert imported[parts.CREDENTIALS] == f"store-{STORE}/{STORE}-credentials"
+
+
+def test_making_a_store_takes_nothing_over(registered) -> None:
+    engine = registered(lambda: StoreTenant(desired_store()) and None)
+    assert {request.importId for request in engine.requests.values()} == {""}

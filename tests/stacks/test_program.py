@@ -8,7 +8,6 @@ from stacks.manifest_model import Store
 from stacks.program import RunOptions
 from stacks.settings import Settings
 
-
 PLAIN = RunOptions()
 
 
