@@ -11,13 +11,15 @@ from typing import Any, Final
 
 import yaml
 
+from sandbox import programs
+
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "charts" / "store"
 VALUES: Final = ROOT / "values"
 RELEASE: Final = "tea-house-a1b2c"
 NAMESPACE: Final = f"store-{RELEASE}"
 # Rendering without a cluster needs a version; the objects are the same for all that Chart.yaml allows.
-KUBERNETES: Final = "1.34.3"
+KUBERNETES: Final = programs.VERSIONS["kube-apiserver"].removeprefix("v")
 
 Object = Mapping[str, Any]
 
