@@ -19,7 +19,7 @@ from audit.engine import Engine
 from audit.ledger import Ledger
 from audit.limits import Limits, OwnerLimits
 from audit.observation import Observation
-from audit.plan import Action, LimitUse, Plan, StorePlan, count_operations
+from audit.plan import CHANGING, Action, LimitUse, Plan, StorePlan, count_operations
 from audit.probe import ask
 from audit.records import Actor, NewEntry, RunRequest, StoreRow, Usage
 from audit.run import ProgressEvent, Report, Run, RunResult, StoreResult
@@ -226,7 +226,7 @@ class Gate:
         withheld = frozenset(store.store_id for store in stores if store.denial is not None)
         options = RunOptions(withheld=withheld, cluster_uid=self.cluster.uid)
         operations: dict[str, list[str]] = {}
-        for cell in sorted({store.cell for store in stores if store.action is not Action.UNTOUCHED}):
+        for cell in sorted({store.cell for store in stores if store.action in CHANGING}):
             if not observation.snapshots[cell].exists:
                 continue  # a plan does not make a stack; everything in it would be created
             result = self.engine.preview(cell, options, ids)

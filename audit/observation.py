@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from audit.engine import Engine, Snapshot
 from audit.ledger import Ledger
-from audit.plan import Action, StorePlan, changes
+from audit.plan import CHANGING, Action, PropertyChange, StorePlan, changes
 from audit.records import Change, StoreRow
 from components import naming
 from components.desired import DesiredStore
@@ -36,6 +36,7 @@ class Observation:
     rows: Mapping[str, StoreRow]
     desired: Mapping[str, DesiredStore]
     default_sizes: Sizes
+    now: datetime
 
     @property
     def store_ids(self) -> frozenset[str]:
@@ -60,12 +61,12 @@ class Observation:
             store for store in self.manifest.stores if store.id not in self.rows and self.cell_of(store.id) is not None
         ]
 
-    def removable_at(self, store: Store) -> datetime | None:
-        """Return when a tombstoned store's grace is over; None when it may go at once."""
-        row = self.rows.get(store.id)
+    def removable_at(self, store: Store) -> datetime:
+        """Return when a tombstoned store may go: at once, but in a protected environment after its grace."""
         if not self.settings.protected:
-            return None
-        since = row.since_at if row is not None and row.status == "Deleting" else datetime.now(UTC)
+            return self.now
+        row = self.rows.get(store.id)
+        since = row.since_at if row is not None and row.status == "Deleting" else self.now
         return since + timedelta(hours=self.settings.deletion_grace_hours)
 
 
@@ -76,7 +77,7 @@ def observe(root: Path, settings: Settings, manifest: Manifest, engine: Engine, 
     snapshots = {cell: engine.snapshot(cell) for cell in sorted(cells)}
     plans = Plans(root, settings)
     desired = {store.id: plans.desired(store) for store in manifest.stores if not store.deleted}
-    return Observation(settings, manifest, snapshots, rows, desired, caps(root, settings).defaults)
+    return Observation(settings, manifest, snapshots, rows, desired, caps(root, settings).defaults, ledger.now())
 
 
 def check(observation: Observation) -> None:
@@ -120,28 +121,41 @@ def plan_stores(observation: Observation) -> tuple[StorePlan, ...]:
 
 
 def _plan_store(observation: Observation, store: Store) -> StorePlan:
+    verdict = _leaving(observation, store) if store.deleted else _staying(observation, store)
+    return StorePlan(
+        store.id, store.name, store.owner, store.cell, verdict.action, changes=verdict.changes, reason=verdict.reason
+    )
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    action: Action
+    reason: str | None = None
+    changes: tuple[PropertyChange, ...] = ()
+
+
+def _leaving(observation: Observation, store: Store) -> _Verdict:
     row = observation.rows.get(store.id)
-    known = observation.cell_of(store.id) is not None
+    if observation.cell_of(store.id) is None and (row is None or row.status == "Deleted"):
+        return _Verdict(Action.UNTOUCHED, "deleted")
+    removable_at = observation.removable_at(store)
+    if removable_at > observation.now:
+        return _Verdict(Action.SCHEDULED, f"tombstoned; kept until {removable_at:%Y-%m-%d %H:%M} UTC")
+    return _Verdict(Action.DELETE, "tombstoned")
 
-    def planned(action: Action, reason: str | None = None, **more: object) -> StorePlan:
-        return StorePlan(store.id, store.name, store.owner, store.cell, action, reason=reason, **more)  # type: ignore[arg-type]
 
-    if store.deleted:
-        leaving = known or (row is not None and row.status != "Deleted")
-        return planned(Action.DELETE, "tombstoned") if leaving else planned(Action.UNTOUCHED, "deleted")
-    desired = observation.desired[store.id]
+def _staying(observation: Observation, store: Store) -> _Verdict:
+    row = observation.rows.get(store.id)
     applied = observation.applied(store.id)
-    if not known:
-        begun = row is not None and row.holds_slot
-        return planned(Action.RETRY, "an earlier attempt did not finish") if begun else planned(Action.CREATE)
     if applied is None:
-        return planned(Action.RETRY, "an earlier attempt did not finish")
-    differs = changes(applied, desired)
+        begun = observation.cell_of(store.id) is not None or (row is not None and row.holds_slot)
+        return _Verdict(Action.RETRY, "an earlier attempt did not finish") if begun else _Verdict(Action.CREATE)
+    differs = changes(applied, observation.desired[store.id])
     if differs:
-        return planned(Action.UPDATE, changes=differs)
+        return _Verdict(Action.UPDATE, changes=differs)
     if row is not None and row.status in ("Failed", "Provisioning"):
-        return planned(Action.RETRY, row.status_reason or f"it was {row.status}")
-    return planned(Action.UNTOUCHED)
+        return _Verdict(Action.RETRY, row.status_reason or f"it was {row.status}")
+    return _Verdict(Action.UNTOUCHED)
 
 
 def refuse_other_cluster(settings: Settings, cluster: Cluster, observation: Observation) -> None:
@@ -171,7 +185,7 @@ def changes_of(observation: Observation, stores: Sequence[StorePlan]) -> tuple[C
             metadata={"changes": [change.path for change in store.changes]} if store.changes else {},
         )
         for store in stores
-        if store.action is not Action.UNTOUCHED
+        if store.action in CHANGING
     )
 
 

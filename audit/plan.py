@@ -30,7 +30,12 @@ class Action(StrEnum):
     UPDATE = "update"
     RETRY = "retry"
     DELETE = "delete"
+    SCHEDULED = "scheduled"
+    """Tombstoned, and kept until its grace is over."""
     UNTOUCHED = "untouched"
+
+
+CHANGING = frozenset({Action.CREATE, Action.UPDATE, Action.RETRY, Action.DELETE})
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class Plan:
             "environment": self.environment,
             "cluster": self.cluster,
             "empty": self.empty,
-            "untouched": sum(store.action is Action.UNTOUCHED for store in self.stores),
+            "untouched": sum(store.action not in CHANGING for store in self.stores),
             "stores": [asdict(store) for store in self.stores],
             "limits": [asdict(use) for use in self.limits],
         }

@@ -117,6 +117,7 @@ class Run:
         with self._leases() as leases, self._signals():
             observation = self._observe()
             stores = observations.plan_stores(observation)
+            self._schedule(observation, stores)
             changes = observations.changes_of(observation, stores)
             if not changes:
                 return self._nothing_to_do(observation, stores)
@@ -160,6 +161,21 @@ class Run:
             self._tell(store.id, "found in the engine's state; recorded", status)
         self.ledger.adopt(self.settings.environment, records, self.actor)
 
+    def _schedule(self, observation: Observation, stores: tuple[StorePlan, ...]) -> None:
+        """Let the grace of newly tombstoned stores begin: it counts from when their status became Deleting."""
+        for store in stores:
+            row = observation.rows.get(store.store_id)
+            if store.action is Action.SCHEDULED and row is not None and row.status != "Deleting":
+                self.ledger.mark(
+                    self.settings.environment,
+                    store.store_id,
+                    "Deleting",
+                    store.reason,
+                    run_id=self.run_id,
+                    actor=self.actor,
+                )
+                self._tell(store.store_id, store.reason or "", "Deleting")
+
     def _close_crashed(self) -> None:
         """Give an outcome to every intent of a run that ended without one: its lease is ours now, so it is over."""
         for run in self.ledger.open_runs(self.settings.environment):
@@ -177,6 +193,7 @@ class Run:
                     )
                     for change in run.changes
                 ],
+                actor=self.actor,
             )
 
     def _apply(
