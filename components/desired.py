@@ -22,7 +22,14 @@ SERVICE_ACCOUNT: Final = "service-account"
 POLICY_PREFIX: Final = "policy-"
 CREDENTIALS: Final = "credentials"
 RELEASE: Final = "release"
-RANDOM_PARTS: Final = ("mariadb-root-password", "mariadb-password", "wordpress-password", "wordpress-salts")
+SALTS: Final = "wordpress-salts"
+
+# The keys of the credentials Secret, as the chart mounts them.
+PASSWORD_KEYS: Final = ("mariadb-root-password", "mariadb-password", "wordpress-password")
+SALT_KEYS: Final = tuple(
+    f"wordpress-{name}-{kind}" for kind in ("key", "salt") for name in ("auth", "secure-auth", "logged-in", "nonce")
+)
+RANDOM_PARTS: Final = (*PASSWORD_KEYS, SALTS)
 POLICY_PARTS: Final = tuple(POLICY_PREFIX + name for name in ("default-deny", "dns", "mariadb", "wordpress"))
 PARTS: Final = (NAMESPACE, QUOTA, LIMITS, SERVICE_ACCOUNT, CREDENTIALS, RELEASE, *RANDOM_PARTS, *POLICY_PARTS)
 

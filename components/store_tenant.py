@@ -21,12 +21,6 @@ from components.desired import DesiredStore
 PASSWORD_LENGTH: Final = 24
 SALT_LENGTH: Final = 64
 
-# The keys of the credentials Secret, as the chart mounts them.
-PASSWORD_KEYS: Final = ("mariadb-root-password", "mariadb-password", "wordpress-password")
-SALT_KEYS: Final = tuple(
-    f"wordpress-{name}-{kind}" for kind in ("key", "salt") for name in ("auth", "secure-auth", "logged-in", "nonce")
-)
-
 # A generated value must never change by an edit: MariaDB reads its passwords only at the first start, and a changed
 # argument would replace every one of them. Spelled as on the wire, where `ignore_changes` is compared.
 GENERATOR_ARGUMENTS: Final = (
@@ -136,10 +130,10 @@ class StoreTenant(pulumi.ComponentResource):
 
     def _credentials(self, opts: pulumi.ResourceOptions) -> pulumi.Resource:
         """Register the generated passwords and salts, and the one Secret that holds them."""
-        values = {key: self._generated(key, PASSWORD_LENGTH) for key in PASSWORD_KEYS}
+        values = {key: self._generated(key, PASSWORD_LENGTH) for key in parts.PASSWORD_KEYS}
         # One generator for all salts: each resource costs the engine two writes of its whole state.
-        salts = self._generated("wordpress-salts", SALT_LENGTH * len(SALT_KEYS))
-        for index, key in enumerate(SALT_KEYS):
+        salts = self._generated(parts.SALTS, SALT_LENGTH * len(parts.SALT_KEYS))
+        for index, key in enumerate(parts.SALT_KEYS):
             start = index * SALT_LENGTH
             values[key] = _part(salts, start)
         wanted = self._desired.objects[parts.CREDENTIALS]

@@ -14,9 +14,9 @@ from pulumi.runtime.proto import resource_pb2
 
 from components import desired as parts
 from components import naming
-from components.desired import DesiredStore, ReleaseSpec, store_objects
+from components.desired import PASSWORD_KEYS, SALT_KEYS, DesiredStore, ReleaseSpec, store_objects
 from components.objects import Quota, Surroundings
-from components.store_tenant import GENERATOR_ARGUMENTS, PASSWORD_KEYS, SALT_KEYS, StoreTenant
+from components.store_tenant import GENERATOR_ARGUMENTS, StoreTenant
 
 STORE = "tea-house-x7k2m"
 SECRET_SIGNATURE_KEY = "4dabf18193072939515e22adb298388d"
