@@ -21,6 +21,7 @@ from audit.limits import Limits, OwnerLimits
 from audit.observation import Observation
 from audit.plan import CHANGING, Action, LimitUse, Plan, StorePlan, count_operations
 from audit.probe import ask
+from audit.reconcile import take_over
 from audit.records import Actor, NewEntry, RunRequest, StoreRow, Usage
 from audit.run import ProgressEvent, Report, Run, RunResult, StoreResult
 from audit.target import Target
@@ -124,18 +125,24 @@ class Gate:
 
         Raises before anything was changed; what went wrong with single stores is in the result.
         """
-        manifest = self.manifest()
-        run = Run(
+        run = self._run(actor, report)
+        return run.execute(self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key))
+
+    def take_over(self, *, actor: Actor, report: Report = lambda _event: None) -> RunResult:
+        """Rebuild a lost state from the live objects of the manifest's stores; nothing in the cluster changes."""
+        return take_over(self._run(actor, report))
+
+    def _run(self, actor: Actor, report: Report) -> Run:
+        return Run(
             root=self.root,
             settings=self.settings,
-            manifest=manifest,
+            manifest=self.manifest(),
             ledger=self.ledger,
             engine=self.engine,
             cluster=self.cluster,
             actor=actor,
             report=report,
         )
-        return run.execute(self.request_of(manifest, run.run_id, actor, reason, idempotency_key))
 
     def status(self, *, deep: bool = False) -> list[StoreStatus]:
         """Return every store that the manifest or the ledger knows; `deep` asks each of them now."""

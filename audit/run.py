@@ -114,7 +114,7 @@ class Run:
 
     def execute(self, request: RunRequest) -> RunResult:
         """Do it all. `request` comes without its changes."""
-        with self._leases() as leases, self._signals():
+        with self.session() as leases:
             observation = self._observe()
             stores = observations.plan_stores(observation)
             self._schedule(observation, stores)
@@ -125,14 +125,14 @@ class Run:
             if admission.replayed is not None:
                 return self._replay(admission)
             for denial in admission.denied:
-                self._tell(denial.change.store_id, str(denial.problem), "Pending")
+                self.tell(denial.change.store_id, str(denial.problem), "Pending")
             outcomes = self._apply(observation, stores, admission)
             self._settle(outcomes, observation)
             return self._result(observation, stores, admission, outcomes)
 
     def _observe(self) -> Observation:
         """Return what there is, after the checks that come before any change."""
-        self._tell(None, "reading the manifest, the state and the ledger")
+        self.tell(None, "reading the manifest, the state and the ledger")
         observation = observations.observe(self.root, self.settings, self.manifest, self.engine, self.ledger)
         observations.refuse_other_cluster(self.settings, self.cluster, observation)
         observations.check(observation)
@@ -158,7 +158,7 @@ class Run:
             answers = url is not None and ask(url).ok
             status: Status = "Ready" if answers else "Provisioning"
             records.append(StoreRecord(store.id, store.name, store.owner, store.cell, status, url))
-            self._tell(store.id, "found in the engine's state; recorded", status)
+            self.tell(store.id, "found in the engine's state; recorded", status)
         self.ledger.adopt(self.settings.environment, records, self.actor)
 
     def _schedule(self, observation: Observation, stores: tuple[StorePlan, ...]) -> None:
@@ -174,12 +174,12 @@ class Run:
                     run_id=self.run_id,
                     actor=self.actor,
                 )
-                self._tell(store.store_id, store.reason or "", "Deleting")
+                self.tell(store.store_id, store.reason or "", "Deleting")
 
     def _close_crashed(self) -> None:
         """Give an outcome to every intent of a run that ended without one: its lease is ours now, so it is over."""
         for run in self.ledger.open_runs(self.settings.environment):
-            self._tell(None, f"run {run.run_id} of {run.actor.name} ended without an outcome; closing it")
+            self.tell(None, f"run {run.run_id} of {run.actor.name} ended without an outcome; closing it")
             reason = f"run {run.run_id} ended before it could say what happened"
             self.ledger.settle(
                 run.run_id,
@@ -207,7 +207,7 @@ class Run:
             mine = {store_id: change for store_id, change in admitted.items() if change.cell == cell}
             for store_id, change in mine.items():
                 self._began[store_id] = time.monotonic()
-                self._tell(store_id, change.action, "Deleting" if change.action == "store.delete" else "Provisioning")
+                self.tell(store_id, change.action, "Deleting" if change.action == "store.delete" else "Provisioning")
             outcomes |= self._apply_cell(observation, cell, options, mine)
         return outcomes
 
@@ -238,10 +238,10 @@ class Run:
     def _run_engine(self, observation: Observation, cell: str, options: RunOptions) -> EngineResult:
         if options.released:
             # The engine deletes nothing that its state calls protected: first the protection goes, then the store.
-            first = self.engine.up(cell, replace(options, removed=frozenset()), observation.store_ids, self._on_step)
+            first = self.engine.up(cell, replace(options, removed=frozenset()), observation.store_ids, self.on_step)
             if first.failures or first.cancelled:
                 return first
-        return self.engine.up(cell, options, observation.store_ids, self._on_step)
+        return self.engine.up(cell, options, observation.store_ids, self.on_step)
 
     def _options(self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission) -> RunOptions:
         admitted = {change.store_id for change in admission.admitted}
@@ -264,14 +264,14 @@ class Run:
 
     def _await_answer(self, store_id: str, url: str) -> StoreOutcome:
         """Return Ready once the store answers over HTTP, or Failed with what it said last."""
-        self._tell(store_id, f"waiting until {url} answers")
+        self.tell(store_id, f"waiting until {url} answers")
         answer = self._poll_answer(url)
         if answer is None:
             return _cancelled(store_id)
         if answer.ok:
-            self._tell(store_id, f"{url} answers", "Ready")
+            self.tell(store_id, f"{url} answers", "Ready")
             return StoreOutcome(store_id, "success", "Ready", url=url, metadata={"content": answer.content or ""})
-        self._tell(store_id, answer.detail, "Failed")
+        self.tell(store_id, answer.detail, "Failed")
         return StoreOutcome(store_id, "failure", "Failed", reason=f"{url}: {answer.detail}", url=url)
 
     def _poll_answer(self, url: str) -> Answer | None:
@@ -291,9 +291,9 @@ class Run:
             if time.monotonic() > deadline or self._cancelled.wait(ASK_EVERY_S):
                 held = "; ".join(state.holding) or "the cluster does not say what holds it"
                 reason = f"namespace {name} is still there: {held}"
-                self._tell(store_id, reason, "Deleting")
+                self.tell(store_id, reason, "Deleting")
                 return StoreOutcome(store_id, "failure", "Deleting", reason=reason)
-        self._tell(store_id, "its namespace is gone", "Deleted")
+        self.tell(store_id, "its namespace is gone", "Deleted")
         return StoreOutcome(store_id, "success", "Deleted")
 
     def _nothing_to_do(self, observation: Observation, stores: tuple[StorePlan, ...]) -> RunResult:
@@ -408,13 +408,21 @@ class Run:
         )
         return RunResult(admission.replayed.run_id, results, nothing_to_do=False, replayed=True)
 
-    def _on_step(self, step: Step, phase: str) -> None:
+    def on_step(self, step: Step, phase: str) -> None:
+        """Show a step of the engine."""
         if step.store_id is None or step.op in ("same", "read") or step.part is None:
             return
-        self._tell(step.store_id, f"{step.op} {step.part}" + ("" if phase == "started" else f": {phase}"))
+        self.tell(step.store_id, f"{step.op} {step.part}" + ("" if phase == "started" else f": {phase}"))
 
-    def _tell(self, store_id: str | None, text: str, status: Status | None = None) -> None:
+    def tell(self, store_id: str | None, text: str, status: Status | None = None) -> None:
+        """Show what is being done."""
         self.report(ProgressEvent(store_id, text, status))
+
+    @contextmanager
+    def session(self) -> Iterator[list[Lease]]:
+        """Hold every cell of the environment, and stop in order when a signal says so."""
+        with self._leases() as leases, self._signals():
+            yield leases
 
     @contextmanager
     def _leases(self) -> Iterator[list[Lease]]:
@@ -441,7 +449,7 @@ class Run:
             try:
                 held[:] = [self.ledger.renew_lease(lease) for lease in held]
             except StoresError as error:
-                self._tell(None, f"the lease is lost, stopping the engine: {error}")
+                self.tell(None, f"the lease is lost, stopping the engine: {error}")
                 self._cancel()
                 return
 
@@ -450,7 +458,7 @@ class Run:
             self.ledger.release_lease(lease)
         except StoresError as error:
             # It expires by itself; what the run did matters more than this.
-            self._tell(None, f"the lease could not be given back: {error}")
+            self.tell(None, f"the lease could not be given back: {error}")
 
     def _cancel(self) -> None:
         self._cancelled.set()
@@ -464,7 +472,7 @@ class Run:
             return
 
         def stop(_number: int, _frame: FrameType | None) -> None:
-            self._tell(None, "stopping: the engine finishes what it is in the middle of")
+            self.tell(None, "stopping: the engine finishes what it is in the middle of")
             self._cancel()
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

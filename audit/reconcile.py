@@ -1,0 +1,101 @@
+"""Bringing the engine's state and the ledger back in line with what really exists.
+
+It reads the cluster and writes state and ledger; it must never change an object in the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from audit import observation as observations
+from audit.observation import Observation
+from audit.plan import Action
+from audit.probe import ask
+from audit.recovery import generated_values
+from audit.records import NewEntry, Status, StoreRecord
+from audit.run import Run, RunResult, StoreResult
+from components import naming
+from stacks.errors import Problem, StoreFailedError
+from stacks.program import RunOptions
+
+STATE_IMPORT: Final = "state.import"
+
+
+def take_over(run: Run) -> RunResult:
+    """Rebuild the state of every live store that it does not hold. Stores that it holds are left alone."""
+    with run.session():
+        run.tell(None, "comparing the state with the cluster")
+        observation = observations.observe(run.root, run.settings, run.manifest, run.engine, run.ledger)
+        observations.refuse_other_cluster(run.settings, run.cluster, observation)
+        values, problems = _lost(run, observation)
+        results: list[StoreResult] = []
+        for cell in sorted({store.cell for store in run.manifest.stores if store.id in values}):
+            mine = {store.id for store in run.manifest.in_cell(cell) if store.id in values}
+            failures = _take_over_cell(run, observation, cell, {store_id: values[store_id] for store_id in mine})
+            for store_id in sorted(mine):
+                reason = failures.get(store_id)
+                results.append(_put_on_record(run, observation, store_id, reason))
+                if reason is not None:
+                    problems.append(Problem(f"store '{store_id}'", reason, "correct the cause and run it again"))
+        error = StoreFailedError.of(problems) if problems else None
+        return RunResult(run.run_id, tuple(results), nothing_to_do=not results, exit_error=error)
+
+
+def _lost(run: Run, observation: Observation) -> tuple[dict[str, Mapping[str, str]], list[Problem]]:
+    """Return the generated values of each live store that the state does not hold, and what stands in the way."""
+    found: dict[str, Mapping[str, str]] = {}
+    problems: list[Problem] = []
+    for store_id in observation.desired:
+        if observation.cell_of(store_id) is not None:
+            continue
+        namespace = naming.namespace(store_id)
+        if run.cluster.namespace(namespace) is None:
+            continue
+        secret = run.cluster.secret(namespace, naming.credentials_secret(store_id))
+        values = None if secret is None else generated_values(secret)
+        if values is None:
+            what = f"namespace {namespace} exists, but its credentials Secret is missing or not whole"
+            problems.append(Problem(f"store '{store_id}'", what, "restore the Secret from a backup first"))
+        else:
+            found[store_id] = values
+    return found, problems
+
+
+def _take_over_cell(
+    run: Run, observation: Observation, cell: str, values: Mapping[str, Mapping[str, str]]
+) -> Mapping[str, str]:
+    for store_id in values:
+        run.tell(store_id, "reading its live objects into the state", "Provisioning")
+    run.engine.plant(cell, values)
+    absent = {store_id for store_id in observation.desired if observation.cell_of(store_id) is None}
+    options = RunOptions(
+        withheld=frozenset(absent - set(values)), taken_over=frozenset(values), cluster_uid=run.cluster.uid
+    )
+    return run.engine.up(cell, options, observation.store_ids, run.on_step).failures
+
+
+def _put_on_record(run: Run, observation: Observation, store_id: str, failure: str | None) -> StoreResult:
+    """Write what was taken over into the ledger, with what the store answers now."""
+    store = run.manifest.store(store_id)
+    assert store is not None  # noqa: S101 - the ids come from the manifest
+    environment, url = run.settings.environment, observation.desired[store_id].url
+    answer = ask(url)
+    status: Status = "Ready" if failure is None and answer.ok else "Failed"
+    reason = failure or (None if answer.ok else answer.detail)
+    run.ledger.adopt(environment, [StoreRecord(store_id, store.name, store.owner, store.cell, status, url)], run.actor)
+    run.ledger.mark(environment, store_id, status, reason, run_id=run.run_id, actor=run.actor, url=url)
+    run.ledger.record(
+        NewEntry(
+            actor=run.actor,
+            action=STATE_IMPORT,
+            outcome="success" if failure is None else "failure",
+            environment=environment,
+            store_id=store_id,
+            owner=store.owner,
+            run_id=run.run_id,
+            reason=failure,
+        )
+    )
+    run.tell(store_id, "in the state again" if failure is None else failure, status)
+    return StoreResult(store_id, Action.UNTOUCHED, status, url, reason, 0.0, answer.content)
