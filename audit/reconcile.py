@@ -12,8 +12,8 @@ from audit import observation as observations
 from audit.observation import Observation
 from audit.plan import Action
 from audit.probe import ask
-from audit.recovery import generated_values
 from audit.records import NewEntry, Status, StoreRecord
+from audit.recovery import generated_values
 from audit.run import Run, RunResult, StoreResult
 from components import naming
 from stacks.errors import Problem, StoreFailedError
