@@ -83,7 +83,7 @@ def load(root: Path, environment: str, caps: Caps) -> Manifest:
 
     Raises ManifestError with every problem of both files, in the files' order. `root` is the project's root.
     """
-    folder = _folder(root, environment)
+    folder = folder_of(root, environment)
     stores_document = read(root / folder / STORES_FILE, f"{folder}/{STORES_FILE}")
     owners_document = read(root / folder / OWNERS_FILE, f"{folder}/{OWNERS_FILE}")
 
@@ -129,7 +129,7 @@ def environments(root: Path) -> list[str]:
     return sorted(path.parent.name for path in (root / "stacks").glob(f"*/{STORES_FILE}"))
 
 
-def _folder(root: Path, environment: str) -> str:
+def folder_of(root: Path, environment: str) -> str:
     """Return the environment's folder, relative to the root; raises ManifestError when there is none."""
     known = environments(root)
     if naming.ENVIRONMENT_PATTERN.fullmatch(environment) and (root / "stacks" / environment).is_dir():

@@ -74,15 +74,22 @@ def drafts_of(document: YamlDocument) -> list[Draft]:
     return [_draft(index, block, document) for index, block in enumerate(blocks) if isinstance(block, Mapping)]
 
 
+def missing_keys(draft: Draft, document: YamlDocument) -> list[str]:
+    """Return which of the keys that the tool writes, `id` and `cell`, nobody has written yet.
+
+    One that is there but wrong is not missing: nobody may overwrite what could be the name of existing data.
+    """
+    return [key for key in ("id", "cell") if not document.written((*draft.path, key))]
+
+
 def written_by_tool_problems(drafts: Iterable[Draft], document: YamlDocument, environment: str) -> list[Problem]:
     """Return a problem for every id or cell that nobody has written yet."""
     cure = f"run `stores fmt --env {environment}`, which writes it"
-    data = document.lines
     return [
         Problem(document.at(draft.path), f"{draft.label}: {key} is missing", cure)
         for draft in drafts
-        for key in ("id", "cell")
-        if (*draft.path, key) not in data
+        for key in missing_keys(draft, document)
+        if (*draft.path, key) not in document.lines
     ]
 
 
@@ -204,7 +211,8 @@ def _draft(index: int, block: Mapping[str, object], document: YamlDocument) -> D
         id=text("id"),
         name=text("name"),
         owner=text("owner"),
-        cell=text("cell"),
+        # A number that should be in quotes still names the cell.
+        cell=document.written(("stores", index, "cell")) or None,
         sizes=sizes_of(block),
     )
 

@@ -1,7 +1,7 @@
-"""What may change from one manifest to the next. Pure: the manifest and what was applied before go in, problems come out.
+"""What may change from one manifest to the next. Pure: the manifest and what exists go in, problems come out.
 
-These rules guard data: an id or a cell that changes by editing would make the engine delete one store and build another,
-and a volume cannot shrink.
+These rules guard data: an id or a cell that changes by editing would make the engine delete one store and build
+another, and a volume cannot shrink.
 """
 
 from __future__ import annotations
