@@ -1,6 +1,6 @@
 # Runs WordPress' scheduled tasks every CRON_INTERVAL_SECONDS. Visitors' page views do not run them (DISABLE_WP_CRON).
-# `& wait`: a shell as the first process of a container notices a signal only between two commands, or while it waits.
-trap 'exit 0' TERM INT
+# The image's stop signal is SIGWINCH, for Apache. `& wait`: a shell notices a signal only while it waits.
+trap 'exit 0' TERM INT WINCH
 
 while true; do
   timeout --kill-after=10 300 php /var/www/html/wp-cron.php &

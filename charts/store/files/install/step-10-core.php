@@ -10,6 +10,8 @@ declare(strict_types=1);
 require __DIR__ . '/lib.php';
 
 define('WP_INSTALLING', true);
+// Else WordPress ends the process, while it loads, where tables are empty: where an earlier install was killed.
+define('WP_REPAIRING', true);
 
 /** Replaces the mail to the new administrator: it would be sent before mail is set up. */
 function wp_new_blog_notification($blog_title, $blog_url, $user_id, $password): void
@@ -20,7 +22,27 @@ pretend_request();
 require '/var/www/html/wp-load.php';
 require_once ABSPATH . 'wp-admin/includes/upgrade.php';
 
-if (is_blog_installed()) {
+/** Whether the database holds a shop. Ends the process where it holds something else: that is never overwritten. */
+function holds_a_shop(wpdb $db): bool
+{
+    if ($db->get_var($db->prepare('SHOW TABLES LIKE %s', $db->esc_like($db->options))) === null) {
+        return false;
+    }
+    if ($db->get_var("SELECT option_value FROM {$db->options} WHERE option_name = 'siteurl'")) {
+        return true;
+    }
+    // Loading WordPress has already written some options; users and posts are what can be lost.
+    $rows = $db->get_var("SELECT (SELECT COUNT(*) FROM {$db->users}) + (SELECT COUNT(*) FROM {$db->posts})");
+    if ($rows !== '0') {
+        refuse(
+            "the database has tables of WordPress with $rows users and posts, but no address of a shop: {$db->last_error}",
+            'nothing was changed; repair the database, or restore a backup of it',
+        );
+    }
+    return false;
+}
+
+if (holds_a_shop($wpdb)) {
     done();
 }
 

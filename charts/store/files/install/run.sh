@@ -1,0 +1,14 @@
+# Runs run.php for at most INSTALL_TIMEOUT_SECONDS, and ends it when the container is to stop. The image's stop signal is
+# SIGWINCH, which Apache understands and all else ignores, and the first process of a container ignores even SIGTERM.
+trap 'kill -TERM "$child"' TERM INT WINCH
+
+timeout --verbose --kill-after=10 "${INSTALL_TIMEOUT_SECONDS}" php "${BASH_SOURCE%/*}/run.php" &
+child=$!
+wait "$child"
+code=$?
+# A signal ends `wait` before the child has ended.
+while kill -0 "$child" 2> /dev/null; do
+  wait "$child"
+  code=$?
+done
+exit "$code"
