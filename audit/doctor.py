@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 from audit.ledger import Ledger
 from audit.target import Target
-from sandbox import cache, images
+from sandbox import cache, images, plugins
 from stacks import manifest as manifests
 from stacks.cluster import Cluster
 from stacks.desired import caps, environment_values
@@ -84,7 +84,7 @@ def _engine(patient: Patient) -> Iterator[Check]:
         return
     version = _output(patient, [program, "version"]).removeprefix("v")
     wanted = metadata.version("pulumi")
-    kind = "sandbox" if patient.target.kind == "sandbox" else "official"
+    kind = "sandbox" if Path(program).resolve().is_relative_to(cache.root()) else "official"
     detail = f"{version} ({kind}, {program})"
     if version.split(".")[0] != wanted.split(".")[0]:
         yield Check("engine", "fail", detail, f"install version {wanted}, which the program is made for")
@@ -100,7 +100,7 @@ def _plugins(patient: Patient) -> Iterator[Check]:
         return
     listed = json.loads(_output(patient, [program, "plugin", "ls", "--json"]) or "[]")
     versions = {(plugin["kind"], plugin["name"]): plugin.get("version") or "unknown" for plugin in listed}
-    kind = "sandbox" if patient.target.kind == "sandbox" else "official"
+    home = Path(_variables(patient).get("PULUMI_HOME") or Path.home() / ".pulumi")
     for plugin_kind, name, package in _PLUGINS:
         version, wanted = versions.get((plugin_kind, name)), metadata.version(package)
         if version is None:
@@ -108,7 +108,9 @@ def _plugins(patient: Patient) -> Iterator[Check]:
                 f"run `pulumi plugin install resource {name} {wanted}`; the engine also does it by itself when online"
             )
             yield Check(f"plugin {name}", "warn", "not installed yet", cure)
-        elif version != wanted:
+            continue
+        kind = "sandbox" if plugins.is_ours(home, plugin_kind, name, version) else "official"
+        if version != wanted:
             yield Check(f"plugin {name}", "warn", f"{version} ({kind})", f"the program is tested with {wanted}")
         else:
             yield Check(f"plugin {name}", "ok", f"{version} ({kind})")

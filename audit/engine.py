@@ -193,10 +193,6 @@ class Engine:
     def _stack(self, cell: str, options: RunOptions, *, create: bool) -> automation.Stack:
         name = naming.stack(self._settings.environment, cell)
         document = settings.stack_document(self._root, self._settings.environment)
-        config = {
-            key: automation.ConfigValue(json.dumps(value) if isinstance(value, list | bool | dict) else str(value))
-            for key, value in document["config"].items()
-        }
         provider = os.environ.get("PULUMI_SECRETS_PROVIDER", "passphrase")
         workspace = automation.LocalWorkspaceOptions(
             work_dir=str(self._folder),
@@ -214,7 +210,7 @@ class Engine:
                     secrets_provider=document.get("secretsprovider"),
                     encryption_salt=document.get("encryptionsalt"),
                     encrypted_key=document.get("encryptedkey"),
-                    config=config,
+                    config=document["config"],
                 )
             },
         )

@@ -4,6 +4,6 @@ They speak the official plugins' protocol with the same type tokens, inputs and 
 and refuse the rest by name. They live in the sandbox's own PULUMI_HOME only, so they never shadow an official plugin.
 """
 
-from sandbox.plugins.installation import install
+from sandbox.plugins.installation import install, is_ours
 
-__all__ = ["install"]
+__all__ = ["install", "is_ours"]

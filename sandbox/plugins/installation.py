@@ -48,6 +48,14 @@ def install(pulumi_home: Path) -> None:
         draft.replace(path)
 
 
+def is_ours(pulumi_home: Path, kind: str, name: str, plugin_version: str) -> bool:
+    """Return whether the engine would start one of the stand-ins for this plugin."""
+    path = pulumi_home / "plugins" / f"{kind}-{name}-v{plugin_version}" / f"pulumi-{kind}-{name}"
+    known = {(launcher.kind, launcher.name): launcher.module for launcher in _LAUNCHERS}
+    module = known.get((kind, name))
+    return module is not None and path.is_file() and path.read_bytes() == _script(module).encode()
+
+
 def _script(module: str) -> str:
     interpreter = shlex.quote(sys.executable)
     search_path = shlex.quote(str(_CHECKOUT))
