@@ -1,4 +1,4 @@
-"""Images for the sandbox, made from Debian packages: the interface of the official ones, without a registry of images."""
+"""Images for the sandbox from Debian packages: the interface of the official ones, without a registry of images."""
 
 from __future__ import annotations
 

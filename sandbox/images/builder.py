@@ -1,7 +1,7 @@
 """Images from recipes, into the cache.
 
-An image's place in the cache is named by everything it is made of: this code, its recipe and its parents', the version of
-every package, its reference. So what is there is right, and what is not there is built beside its place and moved.
+An image's place in the cache is named by everything it is made of: this code, its recipe and its parents', the version
+of every package, its reference. So what is there is right, and what is not there is built beside its place and moved.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Final
 
 from sandbox import cache as cache_folder
-from sandbox.images import facts, layer, tree
-from sandbox.images.debian import NEWER_RELEASE, RELEASE, STAND_INS, Archive, Package, preferences, require_tools
+from sandbox.images import facts, layer, tools, tree
+from sandbox.images.debian import NEWER_RELEASE, RELEASE, STAND_INS, Archive, Package, preferences
 from sandbox.images.layer import Layer, Snapshot
 from sandbox.images.recipe import Recipe, Workshop
 from sandbox.images.recipes import RECIPES, chain
@@ -43,7 +43,8 @@ def build(cache: Path, references: Mapping[str, str], report: Report, *, refresh
     if unknown:
         raise UsageError("sandbox images", f"no recipe for {', '.join(unknown)}", f"one of: {', '.join(RECIPES)}")
     folder = cache / "images"
-    with cache_folder.locked(folder / "build.lock", waiting=partial(report, Progress("images", "waiting for another build"))):
+    waiting = partial(report, Progress("images", "waiting for another build"))
+    with cache_folder.locked(folder / "build.lock", waiting=waiting):
         known = None if refresh else _known(folder)
         if known is None or any(not entry.is_dir() for entry in _entries(folder, references, known).values()):
             known = _Builder(folder, cache, report).build(references)
@@ -80,7 +81,7 @@ class _Builder:
     """One build: its folder for unfinished things, and the trees that several images share."""
 
     def __init__(self, folder: Path, cache: Path, report: Report) -> None:
-        require_tools()
+        tools.require()
         self._folder = folder
         self._cache = cache
         self._report = report
@@ -222,7 +223,7 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _remove_old(folder: Path) -> None:
-    """Remove images that no build has asked for in a while: another checkout may use another version at the same time."""
+    """Remove images that nobody has asked for in a while: another checkout may use other versions at the same time."""
     for found in folder.glob("*/facts.json"):
         if time.time() - found.parent.stat().st_mtime > _KEPT_S:
             shutil.rmtree(found.parent)

@@ -1,20 +1,20 @@
-"""Debian packages of the releases that the images are made from, by an apt that has nothing to do with the machine's own.
+"""Debian packages of the releases that the images are made from, by an apt that is not the machine's own.
 
-It keeps its lists, archives and settings in the cache. It takes two things from the machine: where the mirror is and how
-to reach it. Signatures are checked against Debian's archive keyring, whatever the machine's own sources say.
+It keeps its lists, archives and settings in the cache. It takes two things from the machine: where the mirror is and
+how to reach it. Signatures are checked against Debian's archive keyring, whatever the machine's own sources say.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sandbox.images import tools
 from sandbox.progress import Progress, Report
 from stacks.errors import UsageError
 
@@ -23,14 +23,13 @@ RELEASE: Final = "trixie"
 NEWER_RELEASE: Final = "sid"
 FROM_NEWER: Final = ("wordpress*", "libphp-phpmailer", "php-getid3", "libjs-*")
 
-# What packages ask for only because of their install scripts, or for parts that no container here uses. For apt they are
-# there already, so neither they nor what they need is fetched.
+# What packages ask for only because of their install scripts, or for parts that no container here uses. For apt they
+# are there already, so neither they nor what they need is fetched.
 STAND_INS: Final = (
-    "adduser", "debconf", "default-mysql-client", "galera-4", "init-system-helpers", "iproute2", "libaprutil1-dbd-sqlite3",
-    "libaprutil1-ldap", "libconfig-inifiles-perl", "libdbi-perl", "lsof", "openssl", "openssl-provider-legacy", "passwd",
-    "perl", "perl-base", "procps", "psmisc", "rsync", "socat", "ucf",
+    "adduser", "debconf", "default-mysql-client", "galera-4", "init-system-helpers", "iproute2",
+    "libaprutil1-dbd-sqlite3", "libaprutil1-ldap", "libconfig-inifiles-perl", "libdbi-perl", "lsof", "openssl",
+    "openssl-provider-legacy", "passwd", "perl", "perl-base", "procps", "psmisc", "rsync", "socat", "ucf",
 )  # fmt: skip
-KEYRING: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 _WHERE: Final = "sandbox images"
 _INSTALLED = re.compile(r"^Inst (?P<name>\S+) \((?P<version>\S+) .*\[(?P<architecture>[a-z0-9-]+)\]\)")
@@ -56,27 +55,6 @@ class Package:
         return re.split(r"[+~]", version.rpartition("-")[0] or version)[0]
 
 
-def require_tools() -> None:
-    """Do nothing on a machine where images can be built; else raise UsageError with everything that is missing."""
-    missing = [
-        problem
-        for problem, there in (
-            ("root rights", os.geteuid() == 0),
-            ("apt-get", shutil.which("apt-get") is not None),
-            ("dpkg-deb", shutil.which("dpkg-deb") is not None),
-            ("a C compiler (cc)", shutil.which("cc") is not None),
-            (f"{KEYRING} (package debian-archive-keyring)", KEYRING.exists()),
-        )
-        if not there
-    ]
-    if missing:
-        raise UsageError(
-            _WHERE,
-            f"images cannot be built here, missing: {', '.join(missing)}",
-            "run this as root on Debian, or use a cluster of your own with the official images",
-        )
-
-
 @dataclass(frozen=True)
 class Archive:
     """An apt of its own in `folder`."""
@@ -87,7 +65,7 @@ class Archive:
     @classmethod
     def at(cls, folder: Path) -> Archive:
         """Return the apt that lives in `folder`, for the machine's architecture."""
-        return cls(folder, _output(["dpkg", "--print-architecture"]).strip())
+        return cls(folder, tools.run("dpkg", "--print-architecture").strip())
 
     @property
     def debs(self) -> Path:
@@ -101,16 +79,17 @@ class Archive:
         result = self._apt("update", "--error-on=any")
         if result.returncode == 0:
             return
+        said = tools.last_lines(result)
         if not any((self.folder / "state/lists").glob("*Packages*")):
-            raise UsageError(_WHERE, f"apt cannot fetch its lists: {_last_lines(result)}", "check the machine's network")
-        report(Progress("images", f"the mirror cannot be reached, the lists of the last time are used: {_last_lines(result)}"))
+            raise UsageError(_WHERE, f"apt cannot fetch its lists: {said}", "check the network")
+        report(Progress("images", f"using the package lists of the last time, because apt said: {said}"))
 
     def resolve(self, names: Sequence[str]) -> tuple[Package, ...]:
         """Return what must be unpacked for these packages to work, in the newest versions, sorted."""
         result = self._apt("install", "--simulate", *names)
         if result.returncode != 0:
             raise UsageError(
-                _WHERE, f"Debian has no working set of {', '.join(names)}: {_last_lines(result)}",
+                _WHERE, f"Debian has no working set of {', '.join(names)}: {tools.last_lines(result)}",
                 "run it again later: the archive may be between two states",
             )  # fmt: skip
         return parse_simulation(result.stdout)
@@ -122,9 +101,10 @@ class Archive:
         if done == total:
             return
         names = [f"{package.name}={package.version}" for package in packages]
-        with self._started("install", "--download-only", "--yes", *names) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
+        with tools.started(
+            "apt-get", "-q", "install", "--download-only", "--yes", *names, environment=self._environment
+        ) as process:
+            for line in process.stdout or ():
                 if line.startswith("Get:"):
                     done += 1
                     report(Progress("images", f"fetching {line.split()[4]}", done=min(done, total), total=total))
@@ -152,12 +132,14 @@ class Archive:
         _write(self.folder / "etc/apt.conf", "".join(f"{line}\n" for line in self._settings()))
 
     def _settings(self) -> Iterator[str]:
-        # Of the machine's own settings only those of the transport are kept: proxies, certificates, time-outs. Its hooks
-        # (Docker's images have one that deletes every download) and its own sources are not.
-        for line in _output(["apt-config", "dump"]).splitlines():
+        # Of the machine's own settings only those of the transport are kept: proxies, certificates, time-outs. Its
+        # hooks (Docker's images have one that deletes every download) and its own sources are not.
+        for line in tools.run("apt-config", "dump").splitlines():
             if line.startswith("Acquire::") and not line.startswith(("Acquire::IndexTargets", "Acquire::Languages")):
                 yield line
         folder = self.folder
+        for weakness in ("Acquire::AllowInsecureRepositories", "Acquire::AllowWeakRepositories"):
+            yield f'{weakness} "false";'
         yield 'Acquire::Languages "none";'
         yield 'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";'
         yield 'Dir::Etc::parts "/dev/null";'
@@ -180,20 +162,14 @@ class Archive:
     @property
     def _environment(self) -> dict[str, str]:
         return {
-            **os.environ, "APT_CONFIG": str(self.folder / "etc/apt.conf"), "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive",
-        }  # fmt: skip
+            **os.environ,
+            "APT_CONFIG": str(self.folder / "etc/apt.conf"),
+            "LC_ALL": "C",
+            "DEBIAN_FRONTEND": "noninteractive",
+        }
 
     def _apt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["apt-get", "-q", *arguments],
-            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=self._environment,
-        )  # fmt: skip
-
-    def _started(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            ["apt-get", "-q", *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, env=self._environment,
-        )  # fmt: skip
+        return tools.attempt("apt-get", "-q", *arguments, environment=self._environment)
 
 
 @dataclass(frozen=True)
@@ -225,7 +201,7 @@ def sources(mirrors: Mirrors) -> Iterator[str]:
     if mirrors.security is not None:
         places.append((mirrors.security, f"{RELEASE}-security"))
     for address, release in places:
-        yield f"deb [signed-by={KEYRING}] {address} {release} main"
+        yield f"deb [signed-by={tools.KEYRING}] {address} {release} main"
 
 
 def preferences() -> str:
@@ -250,21 +226,13 @@ def _stand_in(name: str, architecture: str) -> str:
 
 
 def _indextargets() -> str:
-    command = ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"]
-    told = _output(command)
+    command = ("apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages")
+    told = tools.run(*command)
     if not told:
         # A machine whose own lists were never fetched, or were removed, tells nothing.
-        subprocess.run(["apt-get", "-q", "update"], capture_output=True, check=False, stdin=subprocess.DEVNULL)
-        told = _output(command)
+        tools.attempt("apt-get", "-q", "update")
+        told = tools.run(*command)
     return told
-
-
-def _output(command: Sequence[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
-
-
-def _last_lines(result: subprocess.CompletedProcess[str]) -> str:
-    return " / ".join(line for line in result.stderr.strip().splitlines()[-3:]) or f"exit code {result.returncode}"
 
 
 def _write(file: Path, text: str) -> None:

@@ -45,7 +45,7 @@ def labels(name: str, version: str, packages: Sequence[Package]) -> dict[str, st
     return {
         "org.opencontainers.image.title": name,
         "org.opencontainers.image.version": version,
-        "org.opencontainers.image.description": f"Sandbox stand-in for the official image, built from Debian packages: {name}",
+        "org.opencontainers.image.description": f"Stand-in for the official {name} image, from Debian packages",
         "stores.sandbox/image": name,
         "stores.sandbox/official": "false",
         "stores.sandbox/packages": ",".join(f"{package.name}={package.version}" for package in packages),

@@ -1,4 +1,4 @@
-"""Layers and images as files: tar archives that are the same, byte for byte, whenever they are made from the same tree."""
+"""Layers and images as files: tar archives that are the same, byte for byte, when made from the same tree."""
 
 from __future__ import annotations
 

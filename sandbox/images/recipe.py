@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+
 @dataclass(frozen=True)
 class User:
     """An account with a group of the same name and number."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from sandbox.images import tools
 from sandbox.images.recipe import Recipe, User, Workshop
 
 # Nobody reads these in a container. Licences stay: they are in `copyright` files of a few kilobytes.
 REMOVED: Final = (
-    "usr/share/doc/*/[!c]*", "usr/share/doc/*/changelog*", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/bug",
-    "usr/share/menu", "usr/share/bash-completion", "usr/share/zsh", "usr/lib/systemd", "etc/init.d", "etc/cron.*",
-    "etc/logrotate.d", "etc/apparmor.d", "etc/update-motd.d", "var/cache/ldconfig", "var/lib/dpkg", "var/cache/apt",
+    "usr/share/doc/*/[!c]*", "usr/share/doc/*/changelog*", "usr/share/man", "usr/share/info", "usr/share/locale",
+    "usr/share/lintian", "usr/share/bug", "usr/share/menu", "usr/share/bash-completion", "usr/share/zsh",
+    "usr/lib/systemd", "etc/init.d", "etc/cron.*", "etc/logrotate.d", "etc/apparmor.d", "etc/update-motd.d",
+    "var/cache/ldconfig", "var/lib/dpkg", "var/cache/apt",
 )  # fmt: skip
 
 
@@ -23,12 +24,12 @@ def unpack(packages: Sequence[Path], root: Path) -> None:
     """Put the files of the packages into `root`. Their install scripts are not run."""
     # base-files brings the links /bin -> usr/bin and so on, which must be there before anything follows them.
     for package in sorted(packages, key=lambda file: (not file.name.startswith("base-files_"), file.name)):
-        subprocess.run(["dpkg-deb", "-x", str(package), str(root)], check=True, capture_output=True)
+        tools.run("dpkg-deb", "-x", str(package), str(root))
 
 
 def copy(tree: Path, place: Path) -> None:
     """Make `place` an exact copy of `tree`, with owners and times, that shares no file with it."""
-    subprocess.run(["cp", "-a", "--reflink=auto", str(tree), str(place)], check=True, capture_output=True)
+    tools.run("cp", "-a", "--reflink=auto", str(tree), str(place))
 
 
 def finish(recipe: Recipe, workshop: Workshop) -> None:
@@ -49,7 +50,7 @@ def finish(recipe: Recipe, workshop: Workshop) -> None:
         _link(inside(root, link), target)
     _drop_set_user_id(root)
     if (root / "etc/ld.so.conf").exists():
-        subprocess.run(["ldconfig", "-r", str(root)], check=True, capture_output=True)
+        tools.run("ldconfig", "-r", str(root))
         remove(root, ("var/cache/ldconfig",))
 
 

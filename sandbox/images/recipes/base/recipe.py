@@ -26,7 +26,10 @@ RECIPE: Final = Recipe(
         "base-files", "base-passwd", "bash", "ca-certificates", "coreutils", "dash", "debianutils", "findutils", "grep",
         "gzip", "hostname", "libc-bin", "mawk", "netbase", "sed", "tar", "tzdata",
     ),
-    folders=(Folder("/tmp", 0o1777), Folder("/run"), Folder("/run/lock", 0o1777), Folder("/proc"), Folder("/sys"), Folder("/dev")),  # noqa: S108
+    folders=(
+        Folder("/tmp", 0o1777),  # noqa: S108
+        Folder("/run"), Folder("/run/lock", 0o1777), Folder("/proc"), Folder("/sys"), Folder("/dev"),
+    ),
     links=MappingProxyType({
         "/etc/localtime": "/usr/share/zoneinfo/Etc/UTC",
         "/var/run": "/run",

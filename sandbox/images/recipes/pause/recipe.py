@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Final
 
+from sandbox.images import tools
 from sandbox.images.recipe import Recipe, Settings, Workshop
 from stacks.errors import UsageError
 
@@ -14,12 +14,10 @@ _HERE: Final = Path(__file__).parent
 
 def _finish(workshop: Workshop) -> None:
     program = workshop.root / "pause"
-    result = subprocess.run(
-        ["cc", "-Os", "-static", "-s", "-o", str(program), str(_HERE / "pause.c")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    result = tools.attempt("cc", "-Os", "-static", "-s", "-o", str(program), str(_HERE / "pause.c"))
     if result.returncode != 0:
-        raise UsageError("sandbox images", f"cc cannot build a static program: {result.stderr.strip()}", "install libc6-dev")
+        said = tools.last_lines(result)
+        raise UsageError("sandbox images", f"cc cannot build a static program: {said}", "install libc6-dev")
     program.chmod(0o755)
 
 

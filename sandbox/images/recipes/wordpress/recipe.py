@@ -21,12 +21,14 @@ _WEB_SERVER_USER: Final = 33  # www-data, in every Debian
 
 _APACHE_MODULES: Final = (
     # Debian's own choice...
-    "access_compat", "alias", "auth_basic", "authn_core", "authn_file", "authz_core", "authz_host", "authz_user", "autoindex",
-    "deflate", "dir", "env", "filter", "mime", "negotiation", "reqtimeout", "setenvif", "status",
+    "access_compat", "alias", "auth_basic", "authn_core", "authn_file", "authz_core", "authz_host", "authz_user",
+    "autoindex", "deflate", "dir", "env", "filter", "mime", "negotiation", "reqtimeout", "setenvif", "status",
     # ...and the official image's.
     "expires", "mpm_prefork", f"php{PHP}", "remoteip", "rewrite",
 )  # fmt: skip
-_APACHE_SETTINGS: Final = ("charset", "docker-php", "localized-error-pages", "other-vhosts-access-log", "remoteip", "security")
+_APACHE_SETTINGS: Final = (
+    "charset", "docker-php", "localized-error-pages", "other-vhosts-access-log", "remoteip", "security",
+)  # fmt: skip
 
 
 def _finish(workshop: Workshop) -> None:
@@ -34,8 +36,8 @@ def _finish(workshop: Workshop) -> None:
     _enable_php_extensions(workshop.root)
     _enable_apache_parts(workshop.root)
     # The address that mod_remoteip found, not the proxy's.
-    apache = workshop.root / "etc/apache2/apache2.conf"
-    tree.write(workshop.root, "/etc/apache2/apache2.conf", re.sub(r'(?m)^(LogFormat ".*)%h', r"\1%a", apache.read_text()))
+    settings = (workshop.root / "etc/apache2/apache2.conf").read_text()
+    tree.write(workshop.root, "/etc/apache2/apache2.conf", re.sub(r'(?m)^(LogFormat ".*)%h', r"\1%a", settings))
 
 
 def _place_code(root: Path) -> None:
@@ -43,7 +45,7 @@ def _place_code(root: Path) -> None:
     debian, code = root / "usr/share/wordpress", root / _CODE
     for name in (".htaccess", "wp-config.php", "wp-includes/certificates/ca-bundle.crt"):
         (debian / name).unlink()
-    # Debian links the libraries that it has as packages of their own; the links are relative, so they are followed here.
+    # Debian links libraries that it has as packages of their own; the links are relative, so they are followed here.
     shutil.copytree(debian, code, dirs_exist_ok=True, ignore=lambda _folder, names: {"akismet"} & set(names))
     shutil.copyfile(root / "etc/ssl/certs/ca-certificates.crt", code / "wp-includes/certificates/ca-bundle.crt")
     for folder in ("plugins", "themes"):
@@ -109,8 +111,8 @@ RECIPE: Final = Recipe(
         "/var/log/apache2/other_vhosts_access.log": "/dev/stdout",
     }),
     removed=(
-        "usr/share/wordpress", "usr/share/php", "usr/share/javascript", "var/lib/wordpress", "etc/wordpress", "usr/bin/wp-setup",
-        "usr/share/fonts",
+        "usr/share/wordpress", "usr/share/php", "usr/share/javascript", "var/lib/wordpress", "etc/wordpress",
+        "usr/bin/wp-setup", "usr/share/fonts",
     ),
     finish=_finish,
     settings=Settings(
