@@ -1,0 +1,87 @@
+"""Commands that ask the gate for a change, or for what a change would be."""
+
+from __future__ import annotations
+
+import click
+
+from cli.progress import RunProgress
+from cli.render import print_plan, print_run
+from cli.session import Session, common, examples, json_option
+from stacks.errors import ChangesPendingError
+
+
+@click.command(
+    epilog=examples(
+        "stores plan",
+        "stores plan --env prod --json > plan.json",
+        "stores plan --detailed-exitcode || echo 'there are changes'",
+    )
+)
+@json_option
+@click.option(
+    "--detailed-exitcode", is_flag=True, help="Exit with 10 when there are changes, with 0 only when there are none."
+)
+@click.option(
+    "--quick", is_flag=True, help="Leave out the engine's own preview, which counts the resources of each store."
+)
+@click.pass_context
+@common
+def plan(context: click.Context, *, as_json: bool, detailed_exitcode: bool, quick: bool) -> None:
+    """Show what `up` would do to each store and to the limits. Changes nothing."""
+    session = context.ensure_object(Session)
+    with session.gate() as gate:
+        found = gate.plan(ask_engine=not quick)
+    if as_json:
+        session.output.json(found.as_json())
+    else:
+        print_plan(session.output, found)
+    if detailed_exitcode and not found.empty:
+        context.exit(ChangesPendingError.exit_code)
+
+
+@click.command(
+    epilog=examples(
+        "stores up",
+        "stores up --env prod --reason 'CHANGE-1234: two new shops'",
+        "stores up --json | jq '.stores[] | {store_id, status, url}'",
+    )
+)
+@json_option
+@click.option("--reason", help="Why; stored in the audit log with every change of the run.")
+@click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="Do the same request at most once: a repetition with this key gets the first one's result.",
+)
+@click.pass_obj
+@common
+def up(session: Session, *, as_json: bool, reason: str | None, idempotency_key: str | None) -> None:
+    """Bring every store to what the manifest says, within the limits, and wait until each answers.
+
+    Running it again is safe: what is done stays, what failed is tried again. Ctrl-C stops in order and puts on record
+    what was done.
+    """
+    with session.gate() as gate, RunProgress(session.output) as progress:
+        result = gate.up(actor=session.actor(), reason=reason, idempotency_key=idempotency_key, report=progress)
+    print_run(session, result, as_json=as_json)
+
+
+@click.command(epilog=examples("stores reconcile --import"))
+@json_option
+@click.option(
+    "--import",
+    "import_state",
+    is_flag=True,
+    required=True,
+    help="Rebuild the engine's state from the live objects, for stores that it has lost.",
+)
+@click.pass_obj
+@common
+def reconcile(session: Session, *, as_json: bool, import_state: bool) -> None:  # noqa: ARG001 - required, so True
+    """Bring a lost state back in line with what exists. Changes no object in the cluster."""
+    with session.gate() as gate, RunProgress(session.output) as progress:
+        result = gate.take_over(actor=session.actor(), report=progress)
+    print_run(session, result, as_json=as_json)
+
+
+COMMANDS = (plan, up, reconcile)

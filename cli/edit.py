@@ -1,0 +1,88 @@
+"""Commands that edit the manifest. They change a file and nothing else: `stores up` brings it about."""
+
+from __future__ import annotations
+
+import click
+
+from cli.session import Session, common, examples
+from stacks import schema as schemas
+from stacks.errors import ManifestError, Problem
+from stacks.manifest_file import ManifestFile
+
+
+@click.command(
+    epilog=examples("stores add tea-house --owner alice", "stores add tea-house --owner alice --title 'The Tea House'")
+)
+@click.argument("name")
+@click.option("--owner", required=True, help="Who the store belongs to; a name from owners.yaml.")
+@click.option("--title", help="The name that customers see.  [default: made from NAME]")
+@click.pass_obj
+@common
+def add(session: Session, *, name: str, owner: str, title: str | None) -> None:
+    """Write a block for a new store into the manifest, with its id and cell.
+
+    NAME is 1 to 30 characters: a-z, 0-9 and single hyphens, beginning with a letter.
+    """
+    file = ManifestFile(session.root, session.environment)
+    written = file.add(name, owner, title)
+    file.save()
+    session.output.line(f"{written.where}: store {written.store_id} of {owner}, cell {written.cell}")
+    session.output.line(f"next: {session.hint('plan')}, then {session.hint('up')}")
+
+
+@click.command(epilog=examples("stores rm tea-house-x7k2m"))
+@click.argument("store_id", metavar="ID")
+@click.pass_obj
+@common
+def rm(session: Session, *, store_id: str) -> None:
+    """Mark a store for removal: writes `state: deleted` into its block.
+
+    Nothing is deleted before `stores up`. Keep the block until the store is Deleted.
+    """
+    file = ManifestFile(session.root, session.environment)
+    changed = file.tombstone(store_id)
+    file.save()
+    session.output.line(f"{store_id}: {'marked' if changed else 'was already marked'} for removal")
+    session.output.line(f"next: {session.hint('plan')}, then {session.hint('up')}")
+
+
+@click.command(epilog=examples("stores fmt", "stores fmt --check --env prod"))
+@click.option("--check", is_flag=True, help="Write nothing; exit with 3 when something is to be written.")
+@click.pass_obj
+@common
+def fmt(session: Session, *, check: bool) -> None:
+    """Write ids and cells into blocks that lack them. Everything else in the file stays as it is."""
+    file = ManifestFile(session.root, session.environment)
+    filled = file.fill()
+    if check and file.changed:
+        cure = f"run `{session.hint('fmt')}`"
+        raise ManifestError.of(
+            [Problem(block.where, f"store '{block.name}': id or cell is missing", cure) for block in filled]
+            or [Problem(file.document.where, "the file is in an older format", cure)]
+        )
+    if not file.save():
+        session.output.line(f"{file.document.where}: nothing to write")
+    for block in filled:
+        session.output.line(f"{block.where}: store {block.store_id}, cell {block.cell}")
+
+
+@click.command(epilog=examples("stores schema stores > stores.schema.json", "stores schema --write"))
+@click.argument("kind", type=click.Choice(["stores", "owners"]), required=False)
+@click.option("--write", is_flag=True, help="Write both schemas to docs/schema/.")
+@click.option("--check", is_flag=True, help="Exit with 3 when docs/schema/ is not what the program says.")
+@click.pass_obj
+@common
+def schema(session: Session, *, kind: str | None, write: bool, check: bool) -> None:
+    """Print the JSON schema of stores.yaml or owners.yaml, for editors."""
+    if sum((kind is not None, write, check)) != 1:
+        raise click.UsageError("Give exactly one of: stores, owners, --write, --check.")
+    if kind is not None:
+        session.output.line(schemas.texts()[f"{schemas.FOLDER}/{kind}.schema.json"].rstrip())
+    elif write:
+        for path in schemas.write(session.root):
+            session.output.line(f"{path}: written")
+    elif stale := schemas.stale(session.root):
+        raise ManifestError.of([Problem(path, "it is out of date", "run `stores schema --write`") for path in stale])
+
+
+COMMANDS = (add, rm, fmt, schema)

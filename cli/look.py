@@ -1,0 +1,97 @@
+"""Commands that only look: the stores, their credentials, the limits, and what the platform runs on."""
+
+from __future__ import annotations
+
+import click
+
+from cli.render import print_statuses, print_usage
+from cli.session import Session, common, examples, json_option
+from stacks.errors import ClusterUnreachableError, UsageError
+
+
+@click.command(
+    "list",
+    epilog=examples("stores list", "stores status tea-house-x7k2m --deep", "stores status --env prod --json"),
+)
+@json_option
+@click.argument("store_ids", metavar="[ID]...", nargs=-1)
+@click.option("--deep", is_flag=True, help="Ask every store now, instead of showing what was seen last.")
+@click.pass_obj
+@common
+def list_stores(session: Session, *, as_json: bool, store_ids: tuple[str, ...], deep: bool) -> None:
+    """Show every store with its status, since when, and its URL; `status` is the same command.
+
+    `answered` is when the store was last seen to answer.
+    """
+    with session.gate() as gate:
+        found = gate.status(deep=deep)
+    known = {store.store_id for store in found}
+    if unknown := [store_id for store_id in store_ids if store_id not in known]:
+        raise UsageError(f"store '{unknown[0]}'", "there is no such store", "see `stores list` for the ids")
+    chosen = [store for store in found if not store_ids or store.store_id in store_ids]
+    if as_json:
+        session.output.json(chosen)
+    else:
+        print_statuses(session.output, chosen)
+
+
+@click.command(epilog=examples("stores credentials tea-house-x7k2m", "stores credentials tea-house-x7k2m --json"))
+@json_option
+@click.argument("store_id", metavar="ID")
+@click.pass_obj
+@common
+def credentials(session: Session, *, as_json: bool, store_id: str) -> None:
+    """Show how to sign in to a store as its administrator. That you looked is written to the audit log first."""
+    with session.gate() as gate:
+        found = gate.credentials(store_id, actor=session.actor())
+    if as_json:
+        session.output.json(found)
+        return
+    session.output.line(f"url:      {found.url}")
+    session.output.line(f"user:     {found.user}")
+    session.output.line(f"password: {found.password}")
+
+
+@click.command(epilog=examples("stores limits", "stores limits alice --json"))
+@json_option
+@click.argument("owner", required=False)
+@click.pass_obj
+@common
+def limits(session: Session, *, as_json: bool, owner: str | None) -> None:
+    """Show how much of each limit is used, of all owners or of one, and when the next creation may begin."""
+    with session.gate() as gate:
+        usage = gate.usage()
+    owners = [found for found in usage.owners if owner in (None, found.owner)]
+    if owner is not None and not owners:
+        raise UsageError(f"owner '{owner}'", "there is no such owner", "see `stores limits` for the owners")
+    if as_json:
+        session.output.json(usage if owner is None else owners[0])
+    else:
+        print_usage(session.output, usage, owner)
+
+
+@click.command(epilog=examples("stores doctor", "stores doctor --env prod --json"))
+@json_option
+@click.pass_obj
+@common
+def doctor(session: Session, *, as_json: bool) -> None:
+    """Show which engine, plugins, cluster, images and database are in use, what is wrong, and the cure.
+
+    Exits with 7 when something does not work.
+    """
+    with session.gate() as gate:
+        checks = gate.doctor()
+    if as_json:
+        session.output.json(checks)
+    else:
+        session.output.table(["", "part", "found"], [[check.state, check.name, check.detail] for check in checks])
+        for check in checks:
+            if check.cure:
+                session.output.line(f"{check.name}: {check.cure}")
+    failed = [check for check in checks if check.state == "fail"]
+    if failed:
+        names = ", ".join(check.name for check in failed)
+        raise ClusterUnreachableError("doctor", f"{names}: not in order", "do what stands behind each of them above")
+
+
+COMMANDS = (list_stores, credentials, limits, doctor)

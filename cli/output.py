@@ -1,0 +1,137 @@
+"""How answers look: tables and lines for people, one JSON document for programs.
+
+Colours and moving pictures only where a person watches; a pipe gets plain lines without any control character, also
+where a message from the cluster brings some along.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import IO, Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_C1: Final = re.compile(r"[\x7f-\x9f]")
+
+STYLES: Final = {
+    "Ready": "green",
+    "Failed": "red",
+    "Pending": "yellow",
+    "Provisioning": "yellow",
+    "Deleting": "yellow",
+    "create": "green",
+    "update": "yellow",
+    "retry": "yellow",
+    "delete": "red",
+    "scheduled": "yellow",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "red",
+    "success": "green",
+    "failure": "red",
+    "denied": "yellow",
+    "cancelled": "yellow",
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a command prints: answers on stdout, progress on stderr. `color` False switches colours off everywhere."""
+
+    color: bool = True
+
+    @property
+    def out(self) -> Console:
+        """Return the console of the answers."""
+        return self._console(sys.stdout)
+
+    @property
+    def err(self) -> Console:
+        """Return the console of the progress."""
+        return self._console(sys.stderr)
+
+    def line(self, text: str = "") -> None:
+        """Print one line."""
+        self.out.print(Text(clean(text)), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Print one line that is not part of the answer, so on stderr."""
+        self.err.print(Text(clean(text)), soft_wrap=True)
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table; nothing when it has no row."""
+        if not rows:
+            return
+        cells = [[clean(cell).replace("\n", " ") for cell in row] for row in rows]
+        if self.watched(self.out):
+            self.out.print(_rich_table(headers, cells))
+            return
+        widths = [max(len(row[column]) for row in (headers, *cells)) for column in range(len(headers))]
+        for row in (headers, *cells):
+            self.line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    def json(self, value: Any) -> None:
+        """Print `value` as one JSON document: frozen data becomes mappings, times become ISO 8601 in UTC."""
+        text = json.dumps(plain(value), indent=2, ensure_ascii=False)
+        self.line(_C1.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+    def watched(self, console: Console) -> bool:
+        """Return whether a person sees this console and wants it to move and have colours."""
+        return console.is_terminal and self._wants_color() and os.environ.get("TERM") != "dumb"
+
+    def _console(self, stream: IO[str]) -> Console:
+        return Console(file=stream, no_color=not self._wants_color(), highlight=False, markup=False, emoji=False)
+
+    def _wants_color(self) -> bool:
+        return self.color and not os.environ.get("NO_COLOR")
+
+
+def clean(text: str) -> str:
+    """Return `text` with every control character shown instead of sent: `\\x1b` could rewrite a terminal."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as what JSON knows."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
+
+
+def moment(at: datetime | None) -> str:
+    """Return a time for people, in UTC to the second; `-` when there is none."""
+    return "-" if at is None else f"{at:%Y-%m-%d %H:%M:%S}Z"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time for people: `8 s`, `3 min 20 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(*headers, box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    return table

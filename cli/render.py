@@ -1,0 +1,163 @@
+"""The answers of the gate as text: a plan, a run, a list of stores, the use of limits."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from cli.output import Output, duration, moment
+from cli.session import Session
+
+if TYPE_CHECKING:
+    from audit.gate import RunResult, StoreResult, StoreStatus
+    from audit.plan import Plan, PropertyChange, StorePlan
+    from audit.records import Usage
+
+_SIGNS: Final = {"create": "+", "update": "~", "retry": "~", "delete": "-", "scheduled": "-"}
+_LONGEST_VALUE: Final = 60
+
+
+def print_plan(output: Output, plan: Plan) -> None:
+    """Print what would happen to each store, what stands in the way, and what it does to the limits."""
+    output.line(f"Environment {plan.environment}, cluster {plan.cluster}")
+    touched = [store for store in plan.stores if store.action.value in _SIGNS]
+    for store in touched:
+        output.line()
+        output.line(f"{_SIGNS[store.action.value]} {store.store_id}: {_headline(store)}")
+        for change in store.changes:
+            output.line(f"    {_change(change)}")
+        if store.denial is not None:
+            output.line(f"    DENIED: {store.denial}")
+    if touched:
+        output.line()
+    output.line(_counts(plan))
+    if not plan.empty and plan.limits:
+        output.line()
+        rows = [[use.name, str(use.before), str(use.after), str(use.limit)] for use in plan.limits]
+        output.table(["limit", "now", "after", "at most"], rows)
+
+
+def print_run(session: Session, result: RunResult, *, as_json: bool) -> None:
+    """Print what became of each store; then raise what makes the exit code, if not everything was done."""
+    output = session.output
+    if as_json:
+        problems = [str(problem) for problem in result.exit_error.problems] if result.exit_error else []
+        output.json(
+            {
+                "run_id": result.run_id,
+                "nothing_to_do": result.nothing_to_do,
+                "replayed": result.replayed,
+                "stores": result.stores,
+                "problems": problems,
+            }
+        )
+    else:
+        _print_results(session, result)
+    if result.exit_error is not None:
+        raise result.exit_error
+
+
+def print_statuses(output: Output, statuses: Sequence[StoreStatus]) -> None:
+    """Print one line per store, and the reason of each that is not ready."""
+    if not statuses:
+        output.line("there are no stores")
+        return
+    rows = [
+        [
+            store.store_id,
+            store.owner,
+            store.status,
+            store.content or "-",
+            moment(store.since_at),
+            moment(store.checked_at),
+            store.url or "-",
+        ]
+        for store in statuses
+    ]
+    output.table(["store", "owner", "status", "content", "since", "answered", "url"], rows)
+    reasons = [store for store in statuses if store.reason]
+    if reasons:
+        output.line()
+    for store in reasons:
+        output.line(f"{store.store_id}: {store.reason}")
+
+
+def print_usage(output: Output, usage: Usage, owner: str | None) -> None:
+    """Print how much of each limit is used; of one owner only, if one is named."""
+    rows = [
+        [
+            found.owner,
+            f"{found.used} of {found.limit}",
+            f"{found.starts} of {found.starts_limit}",
+            moment(found.retry_at),
+        ]
+        for found in usage.owners
+        if owner in (None, found.owner)
+    ]
+    minutes = usage.window_s // 60
+    output.table(["owner", "stores", f"creations in {minutes} min", "next creation from"], rows)
+    if owner is None:
+        output.line(f"in all: {usage.total_used} of {usage.total_limit} stores of {usage.environment}")
+
+
+def _print_results(session: Session, result: RunResult) -> None:
+    output = session.output
+    rows = [
+        [
+            store.store_id,
+            store.status,
+            store.content or "-",
+            duration(store.elapsed_s),
+            store.url or "-",
+            session.hint(f"credentials {store.store_id}") if store.status == "Ready" else "-",
+        ]
+        for store in result.stores
+    ]
+    output.table(["store", "status", "content", "took", "url", "credentials"], rows)
+    if rows:
+        output.line()
+    if result.replayed:
+        output.line(f"already done by run {result.run_id}; nothing to do")
+    elif result.nothing_to_do:
+        output.line("nothing to do")
+    else:
+        output.line(f"run {result.run_id}: {_tally(result.stores)}")
+
+
+def _tally(stores: Sequence[StoreResult]) -> str:
+    counts = Counter(store.status for store in stores)
+    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "no stores"
+
+
+def _headline(store: StorePlan) -> str:
+    parts = [store.action.value, f"owner {store.owner}", f"cell {store.cell}"]
+    operations = ", ".join(f"{count} {name}" for name, count in store.resources.items())
+    if operations:
+        parts.append(f"resources: {operations}")
+    if store.reason:
+        parts.append(store.reason)
+    return "; ".join(parts)
+
+
+def _change(change: PropertyChange) -> str:
+    text = f"{change.path}: {_value(change.before)} -> {_value(change.after)}"
+    return f"{text}  DANGER: this would replace, move or shrink data" if change.danger else text
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "(none)"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
+
+
+def _counts(plan: Plan) -> str:
+    if plan.empty:
+        return f"nothing to do: {len(plan.stores)} stores are as the manifest says"
+    counts = Counter(store.action.value for store in plan.stores if store.denial is None)
+    parts = [f"{counts[action]} to {action}" for action in ("create", "update", "retry", "delete") if counts[action]]
+    parts += [f"{counts['scheduled']} scheduled for deletion"] if counts["scheduled"] else []
+    parts += [f"{len(plan.denied)} denied"] if plan.denied else []
+    return ", ".join([*parts, f"{counts['untouched']} untouched"])
