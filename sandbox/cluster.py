@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import urllib3
-from kubernetes import client, config, dynamic
-from kubernetes.client import ApiException
 from ruamel.yaml import YAML
 
+from sandbox.api import UNREACHABLE, Api, ApiError, Object, path_of
 from stacks.errors import ClusterUnreachableError
 
 FIELD_MANAGER: Final = "stores-sandbox"
-SYSTEM_NAMESPACE: Final = "kube-system"
 _POLL_S: Final = 0.25
+_ANSWER_TIMEOUT_S: Final = 5.0
 
 T = TypeVar("T")
 
@@ -33,43 +31,31 @@ class Pod:
 
 
 class Cluster:
-    """Talks to the API server of one kubeconfig."""
+    """The cluster that a kubeconfig of an instance leads to."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        self._api = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
-        # Polling must find out by itself that nothing answers, at once.
-        self._api.rest_client.pool_manager.connection_pool_kw["retries"] = False
-        self._core = client.CoreV1Api(self._api)
+        self._api = Api(kubeconfig)
 
     def answers(self) -> bool:
-        """Return whether the API server serves what is in its database."""
+        """Return whether the API server says that it is ready."""
         try:
-            self._core.read_namespace(SYSTEM_NAMESPACE, _request_timeout=(2, 5))
-        except (ApiException, OSError, urllib3.exceptions.HTTPError):
+            self._api.text("/readyz", timeout_s=_ANSWER_TIMEOUT_S)
+        except (ApiError, *UNREACHABLE):
             return False
         return True
 
     def apply(self, file: Path) -> None:
         """Make every object of a YAML file exist as it says there."""
-        dynamic_client = dynamic.DynamicClient(self._api)  # type: ignore[no-untyped-call]
         for body in YAML(typ="safe").load_all(file):
-            resource = dynamic_client.resources.get(api_version=body["apiVersion"], kind=body["kind"])
-            dynamic_client.server_side_apply(  # type: ignore[no-untyped-call]
-                resource,
-                body=body,
-                name=body["metadata"]["name"],
-                namespace=body["metadata"].get("namespace"),
-                field_manager=FIELD_MANAGER,
-                force_conflicts=True,
-            )
+            self._api.apply(path_of(body), body, manager=FIELD_MANAGER)
 
     def node_is_ready(self) -> bool:
         """Return whether there is a node and it takes pods."""
-        return any(_has_condition(found, "Ready") for found in self._items(self._core.list_node()))
+        return any(_has_condition(found, "Ready") for found in self._api.get("/api/v1/nodes")["items"])
 
     def deployment_is_ready(self, namespace: str, name: str) -> bool:
         """Return whether all replicas of the Deployment's current version are ready."""
-        found = self._plain(client.AppsV1Api(self._api).read_namespaced_deployment_status(name, namespace))
+        found = self._api.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
         status, replicas = found["status"], found["spec"]["replicas"]
         return bool(
             status.get("observedGeneration", 0) >= found["metadata"]["generation"]
@@ -86,22 +72,11 @@ class Cluster:
                 ready=_has_condition(found, "Ready"),
                 phase=found["status"].get("phase", "Unknown"),
             )
-            for found in self._items(self._core.list_pod_for_all_namespaces())
+            for found in self._api.get("/api/v1/pods")["items"]
         ]
 
-    def version(self) -> str:
-        """Return the API server's version."""
-        return str(self._plain(client.VersionApi(self._api).get_code())["gitVersion"])
 
-    def _items(self, listing: object) -> Sequence[Mapping[str, Any]]:
-        items: Sequence[Mapping[str, Any]] = self._plain(listing)["items"]
-        return items
-
-    def _plain(self, answer: object) -> Any:
-        return self._api.sanitize_for_serialization(answer)
-
-
-def _has_condition(found: Mapping[str, Any], wanted: str) -> bool:
+def _has_condition(found: Object, wanted: str) -> bool:
     conditions = found["status"].get("conditions") or ()
     return any(condition["type"] == wanted and condition["status"] == "True" for condition in conditions)
 
@@ -116,7 +91,7 @@ def wait_for(what: str, condition: Callable[[], T | None], *, timeout_s: float, 
     while True:
         try:
             value = condition()
-        except (ApiException, OSError, urllib3.exceptions.HTTPError) as error:
+        except (ApiError, *UNREACHABLE) as error:
             value, last_error = None, f" ({str(error).splitlines()[0]})"
         if value:
             return value

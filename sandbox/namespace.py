@@ -56,8 +56,8 @@ def _network(environment: Mapping[str, str]) -> None:
     ip("link", "add", "node0", "type", "bridge")
     ip("address", "add", f"{node.ADDRESS}/24", "dev", "node0")
     ip("link", "set", "node0", "up")
-    # Programs look for a default route to find the node's address. It leads nowhere, and that is meant.
-    ip("route", "add", "default", "dev", "node0")
+    # There is no way out. Said at once, that is better than a connection that waits for an answer.
+    ip("route", "add", "unreachable", "default")
     for name, value in (("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/all/rp_filter", "0")):
         Path("/proc/sys", name).write_text(value)
 

@@ -305,7 +305,7 @@ def network_configuration(layout: Layout) -> Mapping[str, object]:
     """Return the pods' network: each pod has a routed link of its own.
 
     With a bridge, traffic between two pods would pass Service translation only with a kernel module that many machines
-    have not loaded; routed traffic always passes it.
+    have not loaded; routed traffic always passes it. Ports of the node for pods (hostPort) are not part of it.
     """
     return {
         "cniVersion": "0.4.0",
@@ -320,8 +320,7 @@ def network_configuration(layout: Layout) -> Mapping[str, object]:
                     "ranges": [[{"subnet": NODE_POD_RANGE}]],
                     "routes": [{"dst": "0.0.0.0/0"}],
                 },
-            },
-            {"type": "portmap", "capabilities": {"portMappings": True}},
+            }
         ],
     }
 

@@ -28,8 +28,6 @@ NAMES: Final = (
     "runc",
     "containernetworking-plugins",
     "nftables",  # kube-proxy
-    "conntrack",  # kube-proxy
-    "iptables",  # the portmap plugin
     "iproute2",
     "openssl",
 )
@@ -42,8 +40,6 @@ _PROBES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
         "ctr": ("--version",),
         "runc": ("--version",),
         "nft": ("--version",),
-        "iptables": ("--version",),
-        "conntrack": ("--version",),
         "ip": ("-Version",),
         "openssl": ("version",),
     }
@@ -149,7 +145,6 @@ def _unpack(report: Report, folder: Path) -> None:
         report(Progress("packages", f"unpacking {archive.name.split('_')[0]}", done=done, total=len(archives)))
         subprocess.run(["/usr/bin/dpkg-deb", "-x", str(archive), str(root)], check=True, capture_output=True)
     shutil.rmtree(downloads)
-    _link_alternatives(root)
 
 
 def _download(downloads: Path) -> str | None:
@@ -165,11 +160,3 @@ def _apt(*arguments: str) -> subprocess.CompletedProcess[str]:
         ["/usr/bin/apt-get", "-q", *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
         env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"},
     )  # fmt: skip
-
-
-def _link_alternatives(root: Path) -> None:
-    # Debian's own link is made by a script of the package, which is not run here. The portmap plugin calls `iptables`.
-    for name in ("iptables", "ip6tables", "iptables-save", "iptables-restore", "ip6tables-save", "ip6tables-restore"):
-        for folder in _FOLDERS:
-            if (root / folder / "xtables-nft-multi").exists() and not (root / folder / name).exists():
-                (root / folder / name).symlink_to("xtables-nft-multi")

@@ -13,26 +13,25 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import urllib3
-from kubernetes import client, config, watch
-from kubernetes.client import ApiException
+from sandbox.api import UNREACHABLE, Api, ApiError, Object
 
 PROVISIONER: Final = "stores.platform/local-path"
 _PROVISIONED_BY: Final = "pv.kubernetes.io/provisioned-by"
 _WANTED_FROM: Final = ("volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner")
 _SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
 _ONE_NODE: Final = frozenset({"ReadWriteOnce", "ReadWriteOncePod", "ReadOnlyMany"})
+_CLAIMS: Final = "/api/v1/persistentvolumeclaims"
+_VOLUMES: Final = "/api/v1/persistentvolumes"
+_CLASSES: Final = "/apis/storage.k8s.io/v1/storageclasses"
 _WATCH_S: Final = 600
 _RETRY_S: Final = 1.0
 
 log = logging.getLogger("volumes")
-
-Object = Mapping[str, Any]
 
 
 def wants_volume(claim: Object) -> bool:
@@ -119,19 +118,14 @@ def is_to_be_removed(persistent_volume: Object) -> bool:
 class Provisioner:
     """Follows claims and volumes, and acts on each as it is seen. Every act can be repeated."""
 
-    def __init__(self, api: client.ApiClient, folder: Path) -> None:
-        self._core = client.CoreV1Api(api)
-        self._storage = client.StorageV1Api(api)
+    def __init__(self, api: Api, folder: Path) -> None:
         self._api = api
         self._folder = folder
 
     def run(self) -> None:
         """Follow both kinds until the process ends."""
-        for listing, act in (
-            (self._core.list_persistent_volume_claim_for_all_namespaces, self.provide),
-            (self._core.list_persistent_volume, self.remove),
-        ):
-            threading.Thread(target=self._follow, args=(listing, act), daemon=True).start()
+        for collection, act in ((_CLAIMS, self.provide), (_VOLUMES, self.remove)):
+            threading.Thread(target=self._follow, args=(collection, act), daemon=True).start()
         threading.Event().wait()
 
     def provide(self, claim: Object) -> None:
@@ -142,13 +136,13 @@ class Provisioner:
         if reason is not None:
             self._warn(claim, reason)
             return
-        storage_class = self._plain(self._storage.read_storage_class(claim["spec"]["storageClassName"]))
+        storage_class = self._api.get(f"{_CLASSES}/{claim['spec']['storageClassName']}")
         folder = self._folder / volume_name(claim)
         folder.mkdir(exist_ok=True)
         folder.chmod(0o777)  # as local-path does: pods run as users of their own choice
         try:
-            self._core.create_persistent_volume(volume(claim, storage_class, folder))  # type: ignore[arg-type]
-        except ApiException as error:
+            self._api.create(_VOLUMES, volume(claim, storage_class, folder))
+        except ApiError as error:
             if error.status != 409:
                 raise
         log.info("made %s for %s/%s", folder.name, claim["metadata"]["namespace"], claim["metadata"]["name"])
@@ -162,38 +156,32 @@ class Provisioner:
         if folder.exists():
             shutil.rmtree(folder)
         try:
-            self._core.delete_persistent_volume(name)
-        except ApiException as error:
+            self._api.delete(f"{_VOLUMES}/{name}")
+        except ApiError as error:
             if error.status != 404:
                 raise
         log.info("removed %s", name)
 
-    def _follow(self, listing: Callable[..., Any], act: Callable[[Object], None]) -> None:
+    def _follow(self, collection: str, act: Callable[[Object], None]) -> None:
         while True:
             try:
-                self._follow_once(listing, act)
-            except (ApiException, OSError, urllib3.exceptions.HTTPError) as error:
+                self._follow_once(collection, act)
+            except (ApiError, *UNREACHABLE) as error:
                 # Whatever it was: the next list sees the whole truth again.
-                log.warning("listing again: %s", str(error).splitlines()[0])
+                log.warning("listing %s again: %s", collection, error)
                 time.sleep(_RETRY_S)
 
-    def _follow_once(self, listing: Callable[..., Any], act: Callable[[Object], None]) -> None:
-        found = listing()
-        for item in found.items:
-            act(self._plain(item))
-        events = watch.Watch().stream(  # type: ignore[no-untyped-call]
-            listing, resource_version=found.metadata.resource_version, timeout_seconds=_WATCH_S
-        )
-        for event in events:
-            if event["type"] in {"ADDED", "MODIFIED"}:
-                act(event["raw_object"])
-
-    def _plain(self, answer: object) -> Any:
-        return self._api.sanitize_for_serialization(answer)  # type: ignore[no-untyped-call]
+    def _follow_once(self, collection: str, act: Callable[[Object], None]) -> None:
+        found = self._api.get(collection)
+        for item in found["items"]:
+            act(item)
+        for kind, item in self._api.watch(collection, found["metadata"]["resourceVersion"], seconds=_WATCH_S):
+            if kind in {"ADDED", "MODIFIED"}:
+                act(item)
 
     def _warn(self, claim: Object, reason: str) -> None:
         metadata = claim["metadata"]
-        now = datetime.now(UTC)
+        now = datetime.now(UTC).isoformat()
         event = {
             "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
             "involvedObject": {
@@ -201,19 +189,16 @@ class Provisioner:
                 "namespace": metadata["namespace"], "name": metadata["name"], "uid": metadata["uid"],
             },
             "type": "Warning", "reason": "ProvisioningFailed", "message": reason,
-            "source": {"component": PROVISIONER}, "count": 1,
-            "firstTimestamp": now.isoformat(), "lastTimestamp": now.isoformat(),
+            "source": {"component": PROVISIONER}, "count": 1, "firstTimestamp": now, "lastTimestamp": now,
         }  # fmt: skip
-        self._core.create_namespaced_event(metadata["namespace"], event)  # type: ignore[arg-type]
+        self._api.create(f"/api/v1/namespaces/{metadata['namespace']}/events", event)
         log.warning("%s/%s: %s", metadata["namespace"], metadata["name"], reason)
 
 
 def main() -> None:
     """Follow claims and volumes of the cluster that the first argument names, with data below the second."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # what fails is told once, by the line that tries again
-    api = config.new_client_from_config(sys.argv[1])  # type: ignore[no-untyped-call]
-    Provisioner(api, Path(sys.argv[2])).run()
+    Provisioner(Api(Path(sys.argv[1])), Path(sys.argv[2])).run()
 
 
 if __name__ == "__main__":
