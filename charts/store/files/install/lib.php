@@ -63,6 +63,21 @@ function secret(string $path): string
     return rtrim($value, "\r\n");
 }
 
+/** One try to connect to the shop's database. The result's connect_errno is 0 if it went well. */
+function connect_once(): mysqli
+{
+    mysqli_report(MYSQLI_REPORT_OFF);
+    $db = mysqli_init();
+    $db->options(MYSQLI_OPT_CONNECT_TIMEOUT, 5);
+    @$db->real_connect(
+        getenv('WORDPRESS_DB_HOST'),
+        getenv('WORDPRESS_DB_USER'),
+        secret(CREDENTIALS_DIR . '/mariadb-password'),
+        getenv('WORDPRESS_DB_NAME'),
+    );
+    return $db;
+}
+
 /** Makes WordPress believe that it is asked for its own address, which it needs before it loads. */
 function pretend_request(): void
 {

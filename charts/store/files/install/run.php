@@ -19,38 +19,28 @@ function check_files(): void
     $probe = '/var/www/html/wp-content/uploads/.store-writable';
     if (@file_put_contents($probe, '') === false) {
         refuse(
-            'wp-content/uploads is not writable for user ' . posix_geteuid_or_unknown(),
+            'wp-content/uploads is not writable for user 33',
             'the volume must honour fsGroup 33, or be writable for all',
         );
     }
     unlink($probe);
 }
 
-function posix_geteuid_or_unknown(): string
-{
-    return function_exists('posix_geteuid') ? (string) posix_geteuid() : '33';
-}
-
 /** A connection to the shop's database, as soon as there is one. */
 function connect(int $deadline_s): mysqli
 {
-    mysqli_report(MYSQLI_REPORT_OFF);
     $host = getenv('WORDPRESS_DB_HOST');
-    $user = getenv('WORDPRESS_DB_USER');
-    $name = getenv('WORDPRESS_DB_NAME');
-    $password = secret(CREDENTIALS_DIR . '/mariadb-password');
     $started = hrtime(true);
-    $said = -15;
+    $said_s = -15;
     while (true) {
-        $db = mysqli_init();
-        $db->options(MYSQLI_OPT_CONNECT_TIMEOUT, 5);
-        if (@$db->real_connect($host, $user, $password, $name)) {
+        $db = connect_once();
+        if ($db->connect_errno === 0) {
             return $db;
         }
-        // The server knows its users before it listens, so these two never heal by waiting.
+        // The server knows its users before it listens, so these never heal by waiting: access denied, no database.
         if (in_array($db->connect_errno, [1044, 1045, 1049], true)) {
             refuse(
-                "MariaDB on $host refuses user $user: {$db->connect_error}",
+                "MariaDB on $host refuses: {$db->connect_error}",
                 'its volume was made with other credentials; put back the mariadb-password of that time into the'
                 . ' credentials Secret, and database.name and database.user into the values',
             );
@@ -62,8 +52,8 @@ function connect(int $deadline_s): mysqli
                 'look at the log of its pod; install.waitSeconds is the time that it may take',
             );
         }
-        if ($waited_s - $said >= 15) {
-            $said = $waited_s;
+        if ($waited_s - $said_s >= 15) {
+            $said_s = $waited_s;
             say("waiting for MariaDB on $host: {$db->connect_error}");
         }
         sleep(1);

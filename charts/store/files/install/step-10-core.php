@@ -9,9 +9,46 @@ declare(strict_types=1);
 
 require __DIR__ . '/lib.php';
 
+/**
+ * What the database holds: 'shop'; 'tables', which an install that was killed has left; or 'nothing'.
+ *
+ * Ends the process where it holds something else, which is never overwritten. Asked before WordPress loads, because that
+ * fails with empty tables, and writes options into them.
+ */
+function database_holds(mysqli $db): string
+{
+    if ($db->query("SHOW TABLES LIKE 'wp\\_options'")->num_rows === 0) {
+        return 'nothing';
+    }
+    $count = static fn (string $from): int => (int) $db->query("SELECT COUNT(*) FROM $from")->fetch_row()[0];
+    if ($count("wp_options WHERE option_name = 'siteurl' AND option_value <> ''") === 1) {
+        return 'shop';
+    }
+    foreach (['wp_users', 'wp_posts'] as $table) {
+        if ($db->query("SHOW TABLES LIKE '$table'")->num_rows === 1 && $count($table) > 0) {
+            refuse(
+                "the database has {$count($table)} rows in $table, but no address of a shop in wp_options",
+                'nothing was changed; repair the database, or restore a backup of it',
+            );
+        }
+    }
+    return 'tables';
+}
+
+$db = connect_once();
+if ($db->connect_errno !== 0) {
+    refuse("MariaDB: {$db->connect_error}", 'look at the log of its pod');
+}
+$holds = database_holds($db);
+$db->close();
+if ($holds === 'shop') {
+    done();
+}
+
 define('WP_INSTALLING', true);
-// Else WordPress ends the process, while it loads, where tables are empty: where an earlier install was killed.
-define('WP_REPAIRING', true);
+if ($holds === 'tables') {
+    define('WP_REPAIRING', true);
+}
 
 /** Replaces the mail to the new administrator: it would be sent before mail is set up. */
 function wp_new_blog_notification($blog_title, $blog_url, $user_id, $password): void
@@ -21,30 +58,6 @@ function wp_new_blog_notification($blog_title, $blog_url, $user_id, $password): 
 pretend_request();
 require '/var/www/html/wp-load.php';
 require_once ABSPATH . 'wp-admin/includes/upgrade.php';
-
-/** Whether the database holds a shop. Ends the process where it holds something else: that is never overwritten. */
-function holds_a_shop(wpdb $db): bool
-{
-    if ($db->get_var($db->prepare('SHOW TABLES LIKE %s', $db->esc_like($db->options))) === null) {
-        return false;
-    }
-    if ($db->get_var("SELECT option_value FROM {$db->options} WHERE option_name = 'siteurl'")) {
-        return true;
-    }
-    // Loading WordPress has already written some options; users and posts are what can be lost.
-    $rows = $db->get_var("SELECT (SELECT COUNT(*) FROM {$db->users}) + (SELECT COUNT(*) FROM {$db->posts})");
-    if ($rows !== '0') {
-        refuse(
-            "the database has tables of WordPress with $rows users and posts, but no address of a shop: {$db->last_error}",
-            'nothing was changed; repair the database, or restore a backup of it',
-        );
-    }
-    return false;
-}
-
-if (holds_a_shop($wpdb)) {
-    done();
-}
 
 $settings = settings();
 $password = secret(ADMIN_DIR . '/wordpress-password');
