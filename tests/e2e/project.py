@@ -1,0 +1,87 @@
+"""A copy of the checkout with a manifest of its own, and the commands that a person would type in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        """What it printed, as JSON."""
+        return json.loads(self.out)
+
+    def __str__(self) -> str:
+        return f"exit {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the checkout with a manifest of its own."""
+
+    root: Path
+    variables: Mapping[str, str]
+
+    def stores(self, *arguments: str, timeout_s: float = 400, **variables: str) -> Done:
+        """Run `stores` to its end."""
+        return self._run([str(Path(sys.executable).with_name("stores")), *arguments], timeout_s, variables)
+
+    def pulumi(self, *arguments: str, timeout_s: float = 400, **variables: str) -> Done:
+        """Run plain `pulumi` to its end, as somebody without the gate would."""
+        return self._run(["pulumi", "--non-interactive", "--color", "never", *arguments], timeout_s, variables)
+
+    def helm(self, *arguments: str) -> Done:
+        """Run Helm, as an operator would."""
+        return self._run(["helm", *arguments], 120, {})
+
+    def _run(self, command: list[str], timeout_s: float, variables: Mapping[str, str]) -> Done:
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env={**self.variables, **variables},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def write(self, *stores: Mapping[str, Any]) -> None:
+        """Make these the manifest's stores."""
+        self._dump("stacks/local/stores.yaml", {"version": 1, "stores": [dict(store) for store in stores]})
+
+    def configure(self, **settings: Any) -> None:
+        """Change settings; None takes one away."""
+        where = self.root / "Pulumi.local.yaml"
+        document = YAML(typ="safe").load(where.read_text())
+        for key, value in settings.items():
+            if value is None:
+                document["config"].pop(f"stores:{key}", None)
+            else:
+                document["config"][f"stores:{key}"] = value
+        self._dump("Pulumi.local.yaml", document)
+
+    def _dump(self, where: str, document: Any) -> None:
+        with (self.root / where).open("w") as file:
+            YAML(typ="safe").dump(document, file)
+
+
+def store(store_id: str, owner: str = "alice", **more: Any) -> dict[str, Any]:
+    """Return a manifest block; the title says which store answers."""
+    name = store_id.rsplit("-", 1)[0]
+    return {"id": store_id, "name": name, "owner": owner, "cell": "01", "title": f"Shop {store_id}", **more}

@@ -1,0 +1,198 @@
+"""Whole stores on a real cluster, by the commands that people type. Each test goes on where the one before it ended."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from audit.probe import address_of
+from tests.e2e.project import Done, Project, store
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+TEA, BAR = "tea-x7k2m", "bar-p4n9d"
+# Another store's id, and a name that begins with the whole of it.
+TWIN = f"{TEA}-b2c4d"
+
+
+@pytest.fixture(scope="module")
+def project(make_project: Callable[[], Project]) -> Project:
+    return make_project()
+
+
+def page(url: str, path: str = "/") -> str:
+    """Return a page of a shop, asked through the ingress by the shop's own host."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(address_of(parts.hostname or ""), parts.port, timeout=20)
+    try:
+        connection.request("GET", path, headers={"Host": parts.netloc})
+        response = connection.getresponse()
+        assert response.status == 200, f"{url}{path} answered {response.status}"
+        return response.read().decode()
+    finally:
+        connection.close()
+
+
+def up(project: Project, *, code: int = 0) -> dict[str, Any]:
+    done = project.stores("up", "--json")
+    assert done.code == code, str(done)
+    return {found["store_id"]: found for found in done.data["stores"]}
+
+
+def revision(project: Project, store_id: str) -> int:
+    done = project.helm("history", store_id, "--namespace", f"store-{store_id}", "--output", "json")
+    assert done.code == 0, str(done)
+    return int(done.data[-1]["revision"])
+
+
+def status(project: Project) -> dict[str, Any]:
+    done = project.stores("status", "--json")
+    assert done.code == 0, str(done)
+    return {found["store_id"]: found for found in done.data}
+
+
+def test_two_stores_of_two_owners_come_up_and_answer(project: Project) -> None:
+    project.write(store(TEA), store(BAR, owner="bob"))
+    results = up(project)
+    assert {found["status"] for found in results.values()} == {"Ready"}
+    for store_id in (TEA, BAR):
+        assert f"Shop {store_id}" in page(results[store_id]["url"])
+        assert results[store_id]["content"] == "WordPress only"
+
+
+def test_the_audit_log_has_an_intent_and_an_outcome_for_each(project: Project) -> None:
+    entries = project.stores("audit", "list", "--json", "--action", "store.create").data
+    told = {(entry["store_id"], entry["outcome"]) for entry in entries}
+    assert told == {(store_id, outcome) for store_id in (TEA, BAR) for outcome in ("unknown", "success")}
+    assert {entry["source_ip"] for entry in entries} == {None}
+
+
+def test_the_credentials_sign_in_and_their_reading_is_on_record(project: Project) -> None:
+    done = project.stores("credentials", TEA, "--json")
+    assert done.code == 0, str(done)
+    password = done.data["password"]
+    assert len(password) == 24
+    (entry,) = project.stores("audit", "list", "--json", "--action", "store.credentials.read").data
+    assert (entry["store_id"], entry["outcome"]) == (TEA, "success")
+
+
+def test_no_password_is_in_state_release_log_or_manifest(project: Project) -> None:
+    password = project.stores("credentials", BAR, "--json").data["password"]
+    release = project.helm("get", "all", BAR, "--namespace", f"store-{BAR}")
+    assert password not in release.out
+    for file in project.root.parent.rglob("*"):
+        if file.is_file() and not file.is_relative_to(project.root):
+            assert password.encode() not in file.read_bytes(), file
+
+
+def test_a_second_run_has_nothing_to_do(project: Project) -> None:
+    done = project.stores("up")
+    assert done.code == 0, str(done)
+    assert "nothing to do" in done.out
+    assert revision(project, TEA) == revision(project, BAR) == 1
+
+
+def test_plain_pulumi_finds_nothing_to_do_either(project: Project) -> None:
+    preview = project.pulumi("preview", "--stack", "local", "--expect-no-changes")
+    assert preview.code == 0, str(preview)
+    plain = project.pulumi("up", "--stack", "local", "--yes", "--skip-preview", "--expect-no-changes")
+    assert plain.code == 0, str(plain)
+    done = project.stores("up")
+    assert done.code == 0, str(done)
+    assert "nothing to do" in done.out
+
+
+def test_a_plan_names_each_changed_property_and_changes_nothing(project: Project) -> None:
+    project.write(store(TEA, web={"memory": "600Mi"}), store(BAR, owner="bob"))
+    done = project.stores("plan", "--json", "--detailed-exitcode")
+    assert done.code == 10, str(done)
+    plans = {found["store_id"]: found for found in done.data["stores"]}
+    assert plans[BAR]["action"] == "untouched"
+    assert plans[TEA]["action"] == "update"
+    (change,) = plans[TEA]["changes"]
+    assert (change["path"], change["before"], change["after"]) == ("web.resources.limits.memory", "512Mi", "600Mi")
+    assert plans[TEA]["resources"] == {"update": 1}
+    assert revision(project, TEA) == 1
+
+
+def test_a_changed_store_changes_alone(project: Project) -> None:
+    results = up(project)
+    assert (results[TEA]["action"], results[TEA]["status"]) == ("update", "Ready")
+    assert results[BAR]["action"] == "untouched"
+    assert (revision(project, TEA), revision(project, BAR)) == (2, 1)
+
+
+def test_one_that_cannot_start_stops_nobody_and_says_why(project: Project) -> None:
+    project.configure(releaseTimeoutSeconds=45)
+    broken = {"image": {"tag": "0.0.0-none"}}
+    project.write(store(TEA, web={"memory": "600Mi"}), store(BAR, owner="bob", **broken), store(TWIN, owner="bob"))
+    project.configure(releaseTimeoutSeconds=90)
+    results = up(project, code=6)
+    assert results[TWIN]["status"] == "Ready"
+    assert f"Shop {TWIN}" in page(results[TWIN]["url"])
+    assert results[BAR]["status"] == "Failed"
+    assert "0.0.0-none" in results[BAR]["reason"]
+    assert results[TEA]["action"] == "untouched"
+    # The old pods serve on: the update failed, not the shop.
+    assert f"Shop {BAR}" in page(f"{results[TWIN]['url']}".replace(TWIN, BAR))
+
+
+def test_a_failed_store_is_retried_by_running_again(project: Project) -> None:
+    project.configure(releaseTimeoutSeconds=240)
+    project.write(store(TEA, web={"memory": "600Mi"}), store(BAR, owner="bob"), store(TWIN, owner="bob"))
+    results = up(project)
+    assert {found["status"] for found in results.values()} == {"Ready"}
+    used = project.stores("limits", "--json").data
+    assert used["total_used"] == 3
+
+
+def test_deleting_one_leaves_the_one_whose_name_begins_alike(project: Project) -> None:
+    assert project.stores("rm", TEA).code == 0
+    results = up(project)
+    assert results[TEA]["status"] == "Deleted"
+    assert f"Shop {TWIN}" in page(status(project)[TWIN]["url"])
+    assert project.helm("list", "--namespace", f"store-{TEA}", "--output", "json").data == []
+    assert project.stores("limits", "--json").data["total_used"] == 2
+
+
+def test_a_vanished_block_is_refused(project: Project) -> None:
+    project.write(store(TWIN, owner="bob"))
+    done = project.stores("up")
+    assert done.code == 3, str(done)
+    assert f"store '{BAR}' of owner 'bob' exists, but its block is gone" in done.err
+
+
+def test_a_lost_state_is_rebuilt_from_the_live_stores(project: Project) -> None:
+    project.write(store(BAR, owner="bob"), store(TWIN, owner="bob"))
+    before = project.stores("credentials", BAR, "--json").data["password"]
+    state = project.root.parent / "state"
+    state.rename(state.with_name("lost"))
+    state.mkdir()
+    blind: Done = project.stores("up")
+    assert blind.code == 6, str(blind)
+    assert "exists" in blind.err + blind.out
+    (state.with_name("blind")).mkdir()
+    state.rename(state.with_name("blind") / "state")
+    state.mkdir()
+
+    done = project.stores("reconcile", "--import")
+    assert done.code == 0, str(done)
+    assert project.stores("credentials", BAR, "--json").data["password"] == before
+    up(project)
+    assert "nothing to do" in project.stores("up").out
+    for file in state.rglob("*"):
+        if file.is_file():
+            assert before.encode() not in file.read_bytes(), file
+
+
+def test_everything_can_be_deleted(project: Project) -> None:
+    for store_id in (BAR, TWIN):
+        assert project.stores("rm", store_id).code == 0
+    assert {found["status"] for found in up(project).values()} == {"Deleted"}
+    project.write()
+    assert "nothing to do" in project.stores("up").out
+    assert project.stores("limits", "--json").data["total_used"] == 0
