@@ -110,6 +110,7 @@ class Run:
     report: Report
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")
     _began: dict[str, float] = field(default_factory=dict)
+    _touched: set[str] = field(default_factory=set)
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
     def execute(self, request: RunRequest) -> RunResult:
@@ -219,8 +220,7 @@ class Run:
         try:
             result = self._run_engine(observation, cell, options)
         except StoresError as error:
-            reason = str(error)
-            self._settle({store_id: _failed(store_id, reason) for store_id in mine}, observation)
+            self._settle({store_id: self._not_done(observation, store_id, error) for store_id in mine}, observation)
             raise
         waiting = [change for change in mine.values() if change.store_id not in result.failures]
         outcomes = {
@@ -234,6 +234,20 @@ class Run:
             for outcome in pool.map(lambda change: self._await(observation, change), waiting):
                 outcomes[outcome.store_id] = outcome
         return outcomes
+
+    def _not_done(self, observation: Observation, store_id: str, error: StoresError) -> StoreOutcome:
+        """Return the outcome of a change when the engine failed as a whole; a store that it never touched is as before."""
+        row = observation.rows.get(store_id)
+        touched = store_id in self._touched
+        status: Status = "Failed" if touched or row is None else row.status
+        return StoreOutcome(
+            store_id,
+            "failure",
+            status,
+            reason=str(error),
+            url=None if row is None else row.url,
+            reached_engine=touched,
+        )
 
     def _run_engine(self, observation: Observation, cell: str, options: RunOptions) -> EngineResult:
         if options.released:
@@ -412,6 +426,7 @@ class Run:
         """Show a step of the engine."""
         if step.store_id is None or step.op in ("same", "read") or step.part is None:
             return
+        self._touched.add(step.store_id)
         self.tell(step.store_id, f"{step.op} {step.part}" + ("" if phase == "started" else f": {phase}"))
 
     def tell(self, store_id: str | None, text: str, status: Status | None = None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,6 +57,13 @@ def status(project: Project) -> dict[str, Any]:
     return {found["store_id"]: found for found in done.data}
 
 
+def assert_refused(done: Done, code: int, told: str) -> None:
+    assert done.code == code, str(done)
+    (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert told in line
+    assert "Traceback" not in done.err
+
+
 def test_two_stores_of_two_owners_come_up_and_answer(project: Project) -> None:
     project.write(store(TEA), store(BAR, owner="bob"))
     results = up(project)
@@ -104,6 +113,65 @@ def test_plain_pulumi_finds_nothing_to_do_either(project: Project) -> None:
     done = project.stores("up")
     assert done.code == 0, str(done)
     assert "nothing to do" in done.out
+
+
+@pytest.fixture
+def pending_change(project: Project) -> None:
+    project.write(store(TEA), store(BAR, owner="bob", web={"memory": "600Mi"}))
+
+
+@pytest.mark.usefixtures("pending_change")
+def test_a_wrong_passphrase_is_one_clear_sentence(project: Project) -> None:
+    (project.root.parent / "wrong").write_text("another passphrase\n")
+    done = project.stores("up", PULUMI_CONFIG_PASSPHRASE_FILE=str(project.root.parent / "wrong"))
+    assert_refused(done, 7, "the passphrase does not open the state")
+
+
+@pytest.mark.usefixtures("pending_change")
+def test_a_locked_stack_is_one_clear_sentence(project: Project) -> None:
+    lock = project.root.parent / "state/.pulumi/locks/organization/stores/local/somebody.json"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text('{"pid": 1, "username": "somebody", "hostname": "elsewhere", "timestamp": "2026-01-01T00:00:00Z"}')
+    done = project.stores("up")
+    lock.unlink()
+    assert_refused(done, 8, "the engine's state is locked")
+    assert status(project)[BAR]["status"] == "Ready"
+
+
+@pytest.mark.usefixtures("pending_change")
+def test_an_unreachable_cluster_is_one_clear_sentence(project: Project) -> None:
+    kubeconfig = project.root.parent / "nowhere"
+    text = Path(project.variables["KUBECONFIG"]).read_text()
+    kubeconfig.write_text(re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", text))
+    assert_refused(project.stores("up", KUBECONFIG=str(kubeconfig)), 7, "it does not answer")
+
+
+@pytest.mark.usefixtures("pending_change")
+def test_another_cluster_is_refused(project: Project) -> None:
+    project.configure(clusterUid="00000000-0000-0000-0000-000000000000")
+    done = project.stores("up")
+    project.configure(clusterUid=None)
+    assert_refused(done, 11, "but the stores of local live in 00000000-0000-0000-0000-000000000000")
+
+
+@pytest.mark.usefixtures("pending_change")
+def test_a_missing_plugin_is_one_clear_sentence(project: Project) -> None:
+    home = project.root.parent / "empty-home"
+    home.mkdir(exist_ok=True)
+    assert_refused(project.stores("up", PULUMI_HOME=str(home)), 7, "the plugin kubernetes is missing")
+
+
+@pytest.mark.usefixtures("pending_change")
+def test_a_missing_engine_is_one_clear_sentence(project: Project) -> None:
+    assert_refused(project.stores("up", PATH="/usr/bin:/bin"), 7, "no `pulumi` program was found")
+
+
+@pytest.mark.usefixtures("pending_change")
+def test_nothing_of_this_has_changed_a_store(project: Project) -> None:
+    assert revision(project, BAR) == 1
+    plans = {found["store_id"]: found for found in project.stores("plan", "--json").data["stores"]}
+    assert plans[BAR]["action"] == "update"
+    assert plans[TEA]["action"] == "untouched"
 
 
 def test_a_plan_names_each_changed_property_and_changes_nothing(project: Project) -> None:
