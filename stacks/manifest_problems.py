@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
@@ -14,7 +14,7 @@ from stacks.errors import Problem
 from stacks.manifest_fields import BAD_VALUE
 from stacks.yaml_document import KeyPath, YamlDocument
 
-_KINDS: Final = {dict: "a mapping", tuple: "a list"}
+_KINDS: Final[Mapping[type, str]] = {dict: "a mapping", tuple: "a list"}
 _LIST_OF: Final = {"stores": "store", "owners": "owner"}
 
 # By pydantic's name of the finding: what is wrong, and the cure.

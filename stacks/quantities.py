@@ -13,7 +13,7 @@ from typing import Final
 BINARY_SUFFIXES: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 DECIMAL_SUFFIXES: Final = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 
-NUMBER: Final = r"(?:[0-9]{1,15}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})"
+NUMBER: Final = r"(?:[0-9]{1,19}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})"
 BYTES_PATTERN: Final = rf"^{NUMBER}(?:[KMGTPE]i|[kMGTPE])?$"
 CPU_PATTERN: Final = rf"^{NUMBER}m?$"
 

@@ -74,7 +74,7 @@ def parse(text: str, where: str) -> YamlDocument:
     try:
         root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
-        return _unreadable(where, text, _syntax_problem(error, where))
+        return _unreadable(where, text, _syntax_problem(error, text, where))
     except YAMLError as error:
         return _unreadable(where, text, Problem(where, f"not YAML ({_one_line(error)})", "remove that character"))
     except RecursionError:
@@ -172,8 +172,11 @@ def _unreadable(where: str, text: str, problem: Problem) -> YamlDocument:
     return YamlDocument(where, text, problems=(problem,))
 
 
-def _syntax_problem(error: MarkedYAMLError, where: str) -> Problem:
+def _syntax_problem(error: MarkedYAMLError, text: str, where: str) -> Problem:
     mark = error.problem_mark or error.context_mark
+    if mark is not None and error.context_mark is not None and mark.line >= text.count("\n"):
+        # Something was opened and never closed, noticed at the end of the file: where it begins says more.
+        mark = error.context_mark
     place = where if mark is None else f"{where}:{mark.line + 1}"
     what = f"not YAML: {error.problem or error.context}"
     if error.problem and "'\\t'" in error.problem:

@@ -16,14 +16,22 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from stacks.errors import ManifestError
 from stacks.yaml_document import Key, KeyPath, YamlDocument, entries, parse
 
+_TEXT: Final = "tag:yaml.org,2002:str"
+_OLD_BOOLEANS: Final = frozenset({"y", "n", "yes", "no", "on", "off"})  # of YAML 1.1, which many readers still speak
 _COMMENT: Final = re.compile(r"(?P<indent> *)#")
 
 
 def scalar(value: str) -> str:
-    """Return `value` as YAML: as it is where YAML reads exactly that text back, in double quotes elsewhere."""
-    probe = parse(f"[{value}]", "") if value and "\n" not in value else None
-    plain = probe is not None and not probe.problems and probe.data == (value,) and "#" not in value
-    return value if plain else json.dumps(value, ensure_ascii=False)
+    """Return `value` as YAML: as it is where every reader takes it for exactly that text, else in double quotes."""
+    if not value or "\n" in value or "#" in value or value.lower() in _OLD_BOOLEANS:
+        return json.dumps(value, ensure_ascii=False)
+    # Within brackets commas and brackets mean something, on a line of its own a hyphen may.
+    probe = parse(f"- {value}\n- [{value}]\n", "")
+    nodes = (find(probe.root, (0,)), find(probe.root, (1, 0)))
+    reads_back = not probe.problems and probe.data == (value, (value,))
+    if reads_back and all(node is not None and str(node.tag) == _TEXT for node in nodes):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def with_value(document: YamlDocument, path: KeyPath, value: str, order: Sequence[str]) -> YamlDocument:
