@@ -62,8 +62,8 @@ def test_a_volume_may_stay_or_grow_and_not_shrink(manifest: Manifest, before: in
 def test_a_smaller_volume_names_both_sizes_and_the_one_to_restore(manifest: Manifest) -> None:
     assert problems(manifest, replace(TEA, sizes={"uploads.storage": 5 * GI})) == [
         (
-            "stacks/local/stores.yaml:8: store 'tea-house-x7k2m': uploads.storage 1Gi is smaller than the 5Gi that exist, "
-            "and a volume cannot shrink; write uploads.storage: 5Gi or more"
+            "stacks/local/stores.yaml:8: store 'tea-house-x7k2m': uploads.storage 1Gi is smaller than the 5Gi "
+            "that exist, and a volume cannot shrink; write uploads.storage: 5Gi or more"
         )
     ]
 
