@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from stacks.errors import UsageError
+from stacks.errors import ClusterUnreachableError, UsageError
 
 MOUNT: Final = Path("/sys/fs/cgroup")
 NEEDED: Final = ("cpu", "cpuset", "memory", "pids")
+# Below an instance's group: its own programs. The kubelet makes the pods' groups beside it.
+SYSTEM: Final = "system"
 _REMOVE_TIMEOUT_S: Final = 10.0
+# A program moves itself into every group named before `--`, and then becomes the command after it.
+_ENTER: Final = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
 
 
 def is_unified(mount: Path = MOUNT) -> bool:
@@ -30,27 +34,41 @@ def missing_controllers(mount: Path = MOUNT) -> Sequence[str]:
 
 
 def make(name: str, mount: Path = MOUNT) -> None:
-    """Make the group `name` exist for every controller, at the top of each hierarchy."""
+    """Make the group `name` and its group for programs exist for every controller, at the top of each hierarchy."""
     for hierarchy in _hierarchies(mount):
-        (hierarchy / name).mkdir(exist_ok=True)
+        for group in (hierarchy / name, hierarchy / name / SYSTEM):
+            group.mkdir(exist_ok=True)
+            _share_processors(group)
     if is_unified(mount):
         _delegate(mount)
         _delegate(mount / name)
-    elif (mount / "cpuset").is_dir():
-        # A new cpuset group of version 1 has no processors and takes no process until it gets some.
-        for file in ("cpuset.cpus", "cpuset.mems"):
-            group = mount / "cpuset" / name
-            if (group / file).exists() and not (group / file).read_text().strip():
-                (group / file).write_text((mount / "cpuset" / file).read_text())
 
 
-def remove(name: str, mount: Path = MOUNT) -> Sequence[Path]:
-    """Make no group `name` exist, and return what could not be removed. Its processes must have ended."""
+def entering(name: str, command: Sequence[str], mount: Path = MOUNT) -> Sequence[str]:
+    """Return a command that is `command`, run as a program of the group `name` from its first moment on."""
+    groups = [str(hierarchy / name / SYSTEM) for hierarchy in _hierarchies(mount)]
+    return ["/bin/sh", "-c", _ENTER, "sh", *groups, "--", *command]
+
+
+def processes(name: str, mount: Path = MOUNT) -> frozenset[int]:
+    """Return every process of the group and of all groups below it."""
+    found: set[int] = set()
+    for hierarchy in _hierarchies(mount):
+        for file in (hierarchy / name).rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):  # the group has gone, or cannot hold processes itself
+                found.update(int(line) for line in file.read_text().split())
+    return frozenset(found)
+
+
+def remove(name: str, mount: Path = MOUNT) -> None:
+    """Make no group `name` exist. Its processes must have ended. Raises ClusterUnreachableError when it stays."""
     deadline = time.monotonic() + _REMOVE_TIMEOUT_S
-    while True:
-        left = [path for hierarchy in _hierarchies(mount) for path in _remove_tree(hierarchy / name)]
-        if not left or time.monotonic() > deadline:
-            return left
+    while left := [path for hierarchy in _hierarchies(mount) for path in _remove_tree(hierarchy / name)]:
+        if time.monotonic() > deadline:
+            raise ClusterUnreachableError(
+                "sandbox", f"the control group {left[0]} cannot be removed",
+                "something has put a process into it; end that, and run `stores sandbox down` again",
+            )  # fmt: skip
         time.sleep(0.05)  # the kernel lets go of a group a moment after its last process
 
 
@@ -63,6 +81,14 @@ def _hierarchies(mount: Path) -> Sequence[Path]:
     if is_unified(mount):
         return [mount]
     return sorted({path.resolve() for path in mount.iterdir() if (path / "cgroup.procs").exists()})
+
+
+def _share_processors(group: Path) -> None:
+    # A new cpuset group of version 1 has no processors, and takes no process until it gets some.
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        file, parent = group / name, group.parent / name
+        if file.exists() and parent.exists() and not file.read_text().strip():
+            file.write_text(parent.read_text())
 
 
 def _delegate(group: Path) -> None:

@@ -13,7 +13,7 @@ from sandbox import coredns, images, launch, node, process
 from sandbox.cluster import Cluster, images_of, wait_for
 from sandbox.packages import Packages
 from sandbox.progress import Progress, Report
-from stacks.errors import ManifestError
+from stacks.errors import ClusterUnreachableError, ManifestError
 
 _HERE: Final = Path(__file__).parent
 _STORAGE: Final = _HERE / "manifests/storage.yaml"
@@ -88,7 +88,7 @@ class Contents:
         wait_for(what, checked, timeout_s=_TIMEOUT_S, cure=_CURE)
 
     def _import(self, image_archives: Sequence[Path], snapshotter: str) -> None:
-        self._wait("containerd", lambda: bool(self._ctr("version")))
+        self._wait("containerd", self._containerd_answers)
         done = self._layout.node / "images"
         done.mkdir(exist_ok=True)
         for count, archive in enumerate(image_archives):
@@ -99,6 +99,13 @@ class Contents:
                 self._report(Progress("start", detail, done=count, total=len(image_archives)))
                 self._ctr("images", "import", "--snapshotter", snapshotter, str(archive))
                 mark.touch()
+
+    def _containerd_answers(self) -> bool:
+        try:
+            self._ctr("version")
+        except ClusterUnreachableError:
+            return False
+        return True
 
     def _ctr(self, *arguments: str) -> str:
         command = [str(self._packages.program("ctr")), "--address", node.CONTAINERD_SOCKET, "--namespace", "k8s.io"]

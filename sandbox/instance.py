@@ -13,6 +13,7 @@ import shutil
 import socket
 import sqlite3
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9]{0,15}")
 _LINKED: Final = ("pulumi", "helm")
 _HTTP: Final = 80
 _HTTPS: Final = 443
+_SILENCE_S: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,9 @@ def up(
         layout = node.Layout(folder)
         _make_folder(folder, found_programs)
         snapshotter = machine.snapshotter(folder)
+        made_of = cache.key_of(str(found_packages.root), *map(str, found_programs.values()))
+        if known is not None and known.made_of != made_of:
+            report(Progress("start", f"{name} runs with programs of before; `stores sandbox down` first takes the new"))
         if known is None:
             report(Progress("start", f"starting sandbox {name}"))
             found = node.Machine(
@@ -157,7 +162,7 @@ def up(
                 packages=found_packages,
                 python=Path(sys.executable),
                 snapshotter=snapshotter,
-                cgroup=launch.cgroup_name(root, name),
+                cgroup=launch.cgroup_name(root.resolve(), name),
             )
             identity = launch.start(layout, found, sockets, name=name)
             known = record.Record(
@@ -166,7 +171,7 @@ def up(
                 http_port=_port(sockets, _HTTP) or 0,
                 https_port=_port(sockets, _HTTPS),
                 api_port=_port(sockets, node.API_PORT) or 0,
-                cgroup=found.cgroup,
+                made_of=made_of,
                 versions={**programs.VERSIONS, **found_packages.versions()},
             )
             known.save(folder)
@@ -287,28 +292,39 @@ def _instance(name: str, folder: Path, known: record.Record) -> Instance:
 
 def _remove_leftovers(root: Path, name: str, report: Report) -> None:
     folder = folder_of(root, name)
-    if not folder.exists():
+    cgroup = launch.cgroup_name(root.resolve(), name)
+    if not folder.exists() and not cgroups.exists(cgroup):
         return
-    known = record.load(folder)
-    reason = record.end_of(known, process.boot_id())
-    if reason is None and not Cluster(folder / "kubeconfig").answers():
-        reason = "its API server does not answer"
+    reason = record.end_of(record.load(folder), process.boot_id())
+    if reason is None and not _answers_in_time(folder, report):
+        reason = f"its API server has not answered for {_SILENCE_S:.0f} s"
     if reason is not None:
-        report(Progress("clean", f"the sandbox {name} of before is gone ({reason}): removing what it left"))
+        report(Progress("clean", f"the sandbox {name} of before is gone ({reason}); removing what it left"))
         _remove(root, name, report)
+
+
+def _answers_in_time(folder: Path, report: Report) -> bool:
+    # A machine that is busy, or a start that was interrupted a moment ago, is no reason to throw the stores away.
+    cluster = Cluster(folder / "kubeconfig")
+    deadline = time.monotonic() + _SILENCE_S
+    while not cluster.answers():
+        if time.monotonic() > deadline:
+            return False
+        report(Progress("start", "waiting for the Kubernetes API server"))
+        time.sleep(1)
+    return True
 
 
 def _remove(root: Path, name: str, report: Report) -> DownReport:
     folder = folder_of(root, name)
     known = record.load(folder)
     alive = known is not None and record.end_of(known, process.boot_id()) is None
-    removed: list[str] = []
-    ended = 0
-    if known is not None and alive:
-        report(Progress("stop", f"ending sandbox {name}"))
-        ended = launch.end(known.identity)
-        removed.append(f"{ended} processes with their namespaces, mounts and network")
     cgroup = launch.cgroup_name(root.resolve(), name)
+    removed: list[str] = []
+    report(Progress("stop", f"ending sandbox {name}"))
+    ended = launch.end(cgroup, known.identity if known is not None and alive else None)
+    if ended:
+        removed.append(f"{ended} processes with their namespaces, mounts and network")
     if cgroups.exists(cgroup):
         cgroups.remove(cgroup)
         removed.append(f"control group {cgroup}")

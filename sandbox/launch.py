@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,8 @@ from sandbox import cgroups, machine, node, process, supervisor
 from stacks.errors import ClusterUnreachableError, UsageError
 
 HOST: Final = "127.0.0.1"
-_END_TIMEOUT_S: Final = 30.0
+_END_TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.05
 _CHECKOUT: Final = Path(__file__).parent.parent
 
 
@@ -65,19 +67,25 @@ def start(
     forwards = [node.Forward(listener.fileno(), port) for port, listener in sockets.items()]
     layout.plan.write_text(node.plan(node.components(layout, found, forwards)))
     cgroups.make(found.cgroup)
+    command = [
+        str(shutil.which("unshare")), *machine.NAMESPACES,
+        str(found.python), "-m", "sandbox.supervisor", str(layout.folder),
+    ]  # fmt: skip
     with (layout.logs / "supervisor.log").open("ab") as log:
         child = subprocess.Popen(
-            [
-                str(shutil.which("unshare")), *machine.NAMESPACES,
-                str(found.python), "-m", "sandbox.supervisor", str(layout.folder),
-            ],
+            cgroups.entering(found.cgroup, command),
             cwd=_CHECKOUT,
-            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
-                 "HOME": str(layout.node)},
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            env={
+                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "LC_ALL": "C.UTF-8",
+                "HOME": str(layout.node),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
             pass_fds=[listener.fileno() for listener in sockets.values()],
             start_new_session=True,
-        )  # fmt: skip
+        )
     identity = process.identify(child.pid)
     if identity is None:
         raise _died(layout)
@@ -114,21 +122,32 @@ def enter(identity: process.Identity, command: Sequence[str], environment: Mappi
     return result.stdout
 
 
-def end(identity: process.Identity) -> int:
-    """Make the instance's process and everything below it end, and return how many processes that were."""
-    everything = [identity, *process.descendants(identity.pid)]
-    process.kill(identity)
-    left = process.wait_until_ended(everything, _END_TIMEOUT_S)
-    for stubborn in left:
-        process.kill(stubborn)
-    left = process.wait_until_ended(left, _END_TIMEOUT_S)
-    if left:
-        raise ClusterUnreachableError(
-            "sandbox",
-            f"{len(left)} processes do not end, the first is {left[0].pid}",
-            "they wait for the kernel; run `stores sandbox down` again in a while",
-        )
-    return len(everything)
+def end(cgroup: str, identity: process.Identity | None) -> int:
+    """Make every process of an instance end, and return how many there were.
+
+    The control group knows them all, even where the instance's record, and with it `identity`, is lost.
+    """
+    ended: set[process.Identity] = set()
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    while left := _processes(cgroup, identity):
+        ended |= left
+        for found in left:
+            process.kill(found)
+        if time.monotonic() > deadline:
+            raise ClusterUnreachableError(
+                "sandbox",
+                f"{len(left)} processes do not end, one of them is {min(found.pid for found in left)}",
+                "they wait for the kernel; run `stores sandbox down` again in a while",
+            )
+        time.sleep(_POLL_S)
+    return len(ended)
+
+
+def _processes(cgroup: str, identity: process.Identity | None) -> frozenset[process.Identity]:
+    pids = set(cgroups.processes(cgroup))
+    if identity is not None and process.is_alive(identity):
+        pids |= {identity.pid, *(found.pid for found in process.descendants(identity.pid))}
+    return frozenset(found for pid in pids if (found := process.identify(pid)) is not None)
 
 
 def _died(layout: node.Layout) -> ClusterUnreachableError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,16 +77,6 @@ def kill(identity: Identity) -> None:
             os.kill(identity.pid, signal.SIGKILL)
         except ProcessLookupError:
             return
-
-
-def wait_until_ended(identities: Sequence[Identity], timeout_s: float) -> Sequence[Identity]:
-    """Wait for the processes to end, and return those that still run after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        left = [identity for identity in identities if is_alive(identity)]
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.05)
 
 
 def _stat(pid: int) -> Sequence[str] | None:

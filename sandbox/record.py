@@ -14,14 +14,14 @@ FILE = "instance.json"
 
 @dataclass(frozen=True)
 class Record:
-    """One start of an instance. `started_at` is an ISO time in UTC; `cgroup` its control group's name."""
+    """One start of an instance. `started_at` is an ISO time in UTC; `made_of` names its programs."""
 
     identity: process.Identity
     started_at: str
     http_port: int
     https_port: int | None
     api_port: int
-    cgroup: str
+    made_of: str
     versions: Mapping[str, str]
 
     def save(self, folder: Path) -> None:

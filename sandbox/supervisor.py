@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -165,6 +166,9 @@ def main() -> None:
     for component in plan:
         for descriptor in component.descriptors:
             os.set_inheritable(descriptor, False)  # noqa: FBT003 - the standard library's own signature
+    # Programs that do not raise their own limit get the highest that is allowed.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     namespace.prepare(layout, plan[0].environment)
     Supervisor(layout, plan).run()
 
