@@ -254,29 +254,32 @@ def _compile(group: Group, watch: _Watch, folder: Path) -> None:
     binaries.mkdir()
     # -v names each package when it is compiled; packages from Go's own cache are not named.
     command = ["go", "build", "-v", *group.flags, "-o", f"{binaries}/", *group.packages.values()]
-    process = subprocess.Popen(
-        command, cwd=group.folder, env=_environment(), text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
     last_lines: deque[str] = deque(maxlen=15)
-    assert process.stderr is not None  # noqa: S101 - asked for above
-    reader = Thread(target=_count_lines, args=(process.stderr, watch, last_lines), daemon=True)
-    reader.start()
-    try:
-        while True:
-            try:
-                code = process.wait(timeout=_REPORT_EVERY_S)
-                break
-            except subprocess.TimeoutExpired:
-                watch.compiling()
-    finally:
-        process.kill()
-        reader.join()
+    with subprocess.Popen(
+        command, cwd=group.folder, env=_environment(), text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None  # noqa: S101 - asked for above
+        reader = Thread(target=_count_lines, args=(process.stderr, watch, last_lines), daemon=True)
+        reader.start()
+        try:
+            code = _wait(process, watch)
+        finally:
+            process.kill()
+            reader.join()
     if code != 0:
         raise _build_failed(group, "\n".join(last_lines))
     absent = [name for name in group.packages if not (binaries / name).is_file()]
     if absent:
         raise _build_failed(group, f"the compiler wrote no {', '.join(absent)}")
     watch.finished()
+
+
+def _wait(process: subprocess.Popen[str], watch: _Watch) -> int:
+    while True:
+        try:
+            return process.wait(timeout=_REPORT_EVERY_S)
+        except subprocess.TimeoutExpired:
+            watch.compiling()
 
 
 def _count_lines(stream: IO[str], watch: _Watch, last_lines: deque[str]) -> None:
