@@ -1,0 +1,196 @@
+"""A project and a gate of the tests' own: the command line is tried whole, but for what lies behind the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from audit.doctor import Check
+from audit.gate import Credentials, StoreStatus
+from audit.plan import Action, LimitUse, Plan, PropertyChange, StorePlan
+from audit.records import Actor, Entry, OwnerUsage, Usage
+from audit.run import ProgressEvent, RunResult, StoreResult
+from cli import main, session
+
+AT = datetime(2026, 11, 23, 8, 30, 5, tzinfo=UTC)
+URL = "http://tea-house-x7k2m.127.0.0.1.nip.io:8080"
+
+STORES = """\
+version: 1
+stores:
+  - id: tea-house-x7k2m
+    name: tea-house
+    owner: alice
+    cell: "01"
+"""
+OWNERS = """\
+version: 1
+owners:
+  - {name: alice, contact: alice@example.com}
+"""
+
+
+def entry(**more: Any) -> Entry:
+    known: dict[str, Any] = {
+        "seq": 7, "entry_id": "e", "run_id": "run-1", "actor": "alice", "actor_kind": "user", "source_ip": None,
+        "occurred_at": AT, "recorded_at": AT, "environment": "local", "store_id": "tea-house-x7k2m", "owner": "alice",
+        "action": "store.create", "outcome": "success", "reason": None, "metadata": {}, "prev_hash": "0", "hash": "1",
+    }  # fmt: skip
+    return Entry(**{**known, **more})
+
+
+@dataclass
+class FakeLedger:
+    """Remembers what it was asked."""
+
+    found: list[Entry] = field(default_factory=lambda: [entry()])
+    asked: dict[str, Any] = field(default_factory=dict)
+
+    def entries(self, environment: str | None, **filters: Any) -> list[Entry]:
+        self.asked = {"environment": environment, **filters}
+        return self.found
+
+
+@dataclass
+class FakeGate:
+    """Answers with what a test put there, and remembers what it was asked."""
+
+    environment: str = "local"
+    ledger: FakeLedger = field(default_factory=FakeLedger)
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    failure: BaseException | None = None
+    closed: bool = False
+    stores: tuple[StorePlan, ...] = (
+        StorePlan("tea-house-x7k2m", "tea-house", "alice", "01", Action.CREATE, resources={"create": 15}),
+        StorePlan(
+            "coffee-bar-p4n9d",
+            "coffee-bar",
+            "bob",
+            "01",
+            Action.UPDATE,
+            changes=(
+                PropertyChange("web.resources.limits.memory", "512Mi", "600Mi"),
+                PropertyChange("uploads.size", "2Gi", None, danger=True),
+            ),
+        ),
+        StorePlan("juice-bar-d2d2d", "juice-bar", "bob", "01", Action.CREATE, denial="owner 'bob' has 3 of 3 stores"),
+        StorePlan("milk-bar-c2c2c", "milk-bar", "bob", "01", Action.UNTOUCHED),
+    )
+    result: RunResult = field(
+        default_factory=lambda: RunResult(
+            "run-1",
+            (StoreResult("tea-house-x7k2m", Action.CREATE, "Ready", URL, None, 41.4, "WordPress only"),),
+            nothing_to_do=False,
+        )
+    )
+    statuses: Sequence[StoreStatus] = (
+        StoreStatus("tea-house-x7k2m", "tea-house", "alice", "01", "Ready", URL, "WordPress only", AT, AT, None),
+        StoreStatus("milk-bar-c2c2c", "milk-bar", "bob", "01", "Failed", None, None, AT, None, "image\x1b[31m missing"),
+    )
+    checks: Sequence[Check] = (Check("engine", "ok", "3.259.0 (sandbox)"), Check("plugin x", "warn", "old", "renew it"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+    def _call(self, name: str, **arguments: Any) -> None:
+        self.calls.append((name, arguments))
+        if self.failure is not None:
+            raise self.failure
+
+    def plan(self, *, ask_engine: bool = True) -> Plan:
+        self._call("plan", ask_engine=ask_engine)
+        return Plan(self.environment, "https://127.0.0.1:6443", self.stores, (LimitUse("stores in all", 1, 2, 100),))
+
+    def up(
+        self,
+        *,
+        actor: Actor,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        report: Callable[[ProgressEvent], None],
+    ) -> RunResult:
+        self._call("up", actor=actor, reason=reason, idempotency_key=idempotency_key)
+        report(ProgressEvent("tea-house-x7k2m", "create namespace", "Provisioning"))
+        return self.result
+
+    def take_over(self, *, actor: Actor, report: Callable[[ProgressEvent], None]) -> RunResult:
+        self._call("take_over", actor=actor)
+        report(ProgressEvent(None, "comparing the state with the cluster"))
+        return self.result
+
+    def status(self, *, deep: bool = False) -> Sequence[StoreStatus]:
+        self._call("status", deep=deep)
+        return self.statuses
+
+    def credentials(self, store_id: str, *, actor: Actor) -> Credentials:
+        self._call("credentials", store_id=store_id, actor=actor)
+        return Credentials(store_id, f"{URL}/wp-admin/", "admin", "s3cret")
+
+    def doctor(self) -> Sequence[Check]:
+        self._call("doctor")
+        return self.checks
+
+    def usage(self) -> Usage:
+        self._call("usage")
+        owners = (OwnerUsage("alice", 1, 10, 2, 5, None), OwnerUsage("bob", 3, 3, 5, 5, AT))
+        return Usage(self.environment, owners, 4, 100, 3600, AT)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a project's root, which is the working folder."""
+    folder = tmp_path / "stacks" / "local"
+    folder.mkdir(parents=True)
+    (tmp_path / "Pulumi.yaml").write_text("name: stores\n")
+    (folder / "stores.yaml").write_text(STORES)
+    (folder / "owners.yaml").write_text(OWNERS)
+    for name in ("STORES_ENV", "STORES_LEDGER_URL", "NO_COLOR", "FORCE_COLOR", "CI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def gate(project: Path, monkeypatch: pytest.MonkeyPatch) -> FakeGate:
+    """Return the gate that every command gets."""
+    fake = FakeGate()
+
+    def open_gate(root: Path, environment: str) -> FakeGate:
+        assert root == project
+        fake.environment = environment
+        return fake
+
+    monkeypatch.setattr(session, "open_gate", open_gate)
+    return fake
+
+
+@pytest.fixture
+def stores(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a runner of command lines."""
+
+    def run(*arguments: str) -> Done:
+        code = main.run(arguments)
+        out, err = capsys.readouterr()
+        return Done(code, out, err)
+
+    return run

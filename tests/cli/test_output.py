@@ -1,0 +1,145 @@
+"""What is printed where: colours and live tables for people at a terminal, plain lines for everything else."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+
+import pytest
+
+from audit.run import ProgressEvent
+from cli.output import Output, clean, duration, plain
+from cli.progress import BuildProgress, RunProgress
+from sandbox.progress import Progress
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+
+
+class Terminal(io.StringIO):
+    """A stream that a person watches."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Put a terminal in place of stdout and stderr; only once the test runs, since pytest sets its own before."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    return stream
+
+
+def show_all(output: Output) -> None:
+    output.table(["store", "status"], [["tea\x1b[2J", "Ready"]])
+    output.line("a line\x07")
+    with RunProgress(output) as progress:
+        progress(ProgressEvent("tea", "create \x1b]0;x\x07", "Ready"))
+        progress(ProgressEvent(None, "reading"))
+    with BuildProgress(output) as build:
+        build(Progress("build", "kubelet", 3, 9, 250.0))
+
+
+def test_a_pipe_gets_no_control_character(capsys: pytest.CaptureFixture[str]) -> None:
+    show_all(Output())
+    out, err = capsys.readouterr()
+    assert not CONTROL.search(out + err)
+    assert "tea\\x1b[2J  Ready" in out
+    assert "tea: create \\x1b]0;x\\x07 (Ready)" in err
+
+
+def test_a_terminal_gets_colours_and_a_live_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = watch(monkeypatch)
+    show_all(Output())
+    assert "\x1b[32mReady" in terminal.getvalue()
+    assert "\x1b]0" not in terminal.getvalue()
+    assert "\x1b[2J" not in terminal.getvalue()
+
+
+@pytest.mark.parametrize("how", ["NO_COLOR", "--no-color", "TERM=dumb"])
+def test_a_terminal_gets_plain_lines_when_asked(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    terminal = watch(monkeypatch)
+    if how == "NO_COLOR":
+        monkeypatch.setenv("NO_COLOR", "1")
+    if how == "TERM=dumb":
+        monkeypatch.setenv("TERM", "dumb")
+    show_all(Output(color=how != "--no-color"))
+    assert not CONTROL.search(terminal.getvalue())
+    assert "[0 s] tea: create" in terminal.getvalue()
+
+
+def test_long_lines_are_not_broken_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table(["url"], [["x" * 300]])
+    Output().line("y " * 300)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_a_table_without_rows_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table(["a"], [])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_live_table_shows_each_store_once_with_its_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = watch(monkeypatch)
+    clock = Clock()
+    progress = RunProgress(Output(), clock)
+    with progress:
+        progress(ProgressEvent("tea", "create namespace", "Provisioning"))
+        clock.now_s = 75
+        progress(ProgressEvent("tea", "answers", "Ready"))
+        clock.now_s = 90
+        progress(ProgressEvent("bar", "create release", "Provisioning"))
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    last = shown[shown.rindex("elapsed") :]
+    assert re.search(r"tea +Ready +answers +1 min 15 s", last)
+    assert re.search(r"bar +Provisioning +create release +0 s", last)
+
+
+def test_in_a_pipe_a_long_step_is_told_again_only_after_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with BuildProgress(Output(), clock) as progress:
+        for second in range(25):
+            clock.now_s = second
+            progress(Progress("compile", "kubelet", second, 900))
+        progress(Progress("compile", "helm", 0, 10, 61.0))
+    assert capsys.readouterr().err.splitlines() == [
+        "[0 s] compile: kubelet, 0 of 900",
+        "[10 s] compile: kubelet, 10 of 900",
+        "[20 s] compile: kubelet, 20 of 900",
+        "[24 s] compile: helm, 0 of 10, about 1 min 1 s left",
+    ]
+
+
+def test_json_escapes_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().json({"a": "\x1b[31m", "b": "\x9b31m", "c": "Caf\u00e9"})
+    out = capsys.readouterr().out
+    assert "\\u001b[31m" in out
+    assert "\\u009b31m" in out
+    assert "Caf\u00e9" in out
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3725, "62 min 5 s")])
+def test_durations_are_told_in_minutes_and_seconds(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_clean_shows_control_characters_and_keeps_letters() -> None:
+    assert clean("a\x1b\x9b\u00e9\U0001f375\x00\r") == "a\\x1b\\x9b\u00e9\U0001f375\\x00\\x0d"
+
+
+def test_plain_keeps_what_json_knows() -> None:
+    assert plain({"a": (1, None, True, 2.5)}) == {"a": [1, None, True, 2.5]}
