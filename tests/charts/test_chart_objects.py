@@ -125,6 +125,7 @@ def test_each_container_sees_only_the_secrets_that_it_needs(rendered: Rendered) 
         "wordpress/install": {"mariadb-password", "wordpress-password", *SALTS},
         "wordpress/wordpress": {"mariadb-password", *SALTS},
         "wordpress/cron": {"mariadb-password", *SALTS},
+        "mariadb/prepare-volume": set(),
         "mariadb/mariadb": {"mariadb-root-password", "mariadb-password"},
     }
 
@@ -394,6 +395,28 @@ def test_the_install_gets_its_settings_as_data_and_every_step(rendered: Rendered
     data = rendered.one("ConfigMap", "wordpress-install")["data"]
     files = {path.name: path.read_text() for path in (CHART / "files" / "install").iterdir()}
     assert {name: text for name, text in data.items() if name != "settings.json"} == files
+
+
+@pytest.mark.parametrize(
+    ("config", "mounted_by", "script"),
+    [
+        ("wordpress-install", "install", "run.sh"),
+        ("wordpress-cron", "cron", "run.sh"),
+        ("mariadb", "prepare-volume", "prepare-volume.sh"),
+    ],
+)
+def test_every_script_is_there_to_be_run(rendered: Rendered, config: str, mounted_by: str, script: str) -> None:
+    container = rendered.container(mounted_by)
+    folder, _, name = container["command"][-1].rpartition("/")
+    assert name == script
+    pod = next(
+        pod
+        for pod in rendered.pods().values()
+        if container in pod["spec"]["initContainers"] + pod["spec"]["containers"]
+    )
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    assert volumes[mounts(container)[folder]["name"]]["configMap"]["name"] == f"{RELEASE}-{config}"
+    assert script in rendered.one("ConfigMap", config)["data"]
 
 
 @pytest.mark.parametrize("title", ['Bob\'s "Tea" & <Café>', "100% $HOME `id` \\n {{ .Values }}", "茶"])
