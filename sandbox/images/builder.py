@@ -92,8 +92,9 @@ class _Builder:
         """Build what is missing, and return the versions it was made of."""
         for left in (*self._folder.glob("building-*"), *self._folder.glob("*.unfinished")):
             shutil.rmtree(left)
-        self._archive.update(self._report)
         wanted = list(dict.fromkeys(recipe.name for name in references for recipe in chain(name)))
+        if any(RECIPES[name].packages for name in wanted):
+            self._archive.update(self._report)
         resolution = {name: self._resolve(name) for name in wanted}
         entries = _entries(self._folder, references, resolution)
         missing = [name for name, entry in entries.items() if not entry.is_dir()]

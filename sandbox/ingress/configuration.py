@@ -22,7 +22,6 @@ READY_PATH = "/ready"
 # How long a request waits for a pod that takes its connection. A pod that is being replaced needs less than a second.
 _TRY_DURATION = "3s"
 _TRY_INTERVAL = "100ms"
-_PROTOCOLS = ["h1", "h2"]
 
 
 def configuration(plan: Plan) -> Json:
@@ -31,11 +30,16 @@ def configuration(plan: Plan) -> Json:
     A server of its own answers READY_PATH with the digest of everything else: whoever gets it knows that Caddy serves
     exactly this.
     """
-    config: Json = {"admin": {"listen": ADMIN, "config": {"persist": False}}, "apps": _apps(plan)}
+    config: Json = {
+        "admin": {"listen": ADMIN, "config": {"persist": False}},
+        # Each change of a pod is a new configuration, which Caddy would describe in ten lines.
+        "logging": {"logs": {"default": {"level": "WARN"}}},
+        "apps": _apps(plan),
+    }
     marker = digest(config)
     config["apps"]["http"]["servers"]["ready"] = {
         "listen": [f":{READY_PORT}"],
-        "protocols": _PROTOCOLS,
+        "protocols": ["h1"],
         "automatic_https": {"disable": True},
         "routes": [{"match": [{"path": [READY_PATH]}], "handle": [_text(200, marker)]}],
     }
@@ -53,12 +57,13 @@ def marker_of(config: Json) -> str:
 
 
 def _apps(plan: Plan) -> Json:
-    servers: Json = {"http": {"listen": [f":{HTTP_PORT}"], **_server(_hosts(plan.routes))}}
+    servers: Json = {"http": {"listen": [f":{HTTP_PORT}"], "protocols": ["h1"], **_server(_hosts(plan.routes))}}
     apps: Json = {"http": {"servers": servers}}
     if plan.tls_hosts:
         secure = [route for route in plan.routes if _has_certificate(route.host, plan.tls_hosts)]
         servers["https"] = {
             "listen": [f":{HTTPS_PORT}"],
+            "protocols": ["h1", "h2"],
             "tls_connection_policies": [{}],
             **_server(_hosts(secure)),
         }
@@ -73,7 +78,6 @@ def _apps(plan: Plan) -> Json:
 
 def _server(routes: Sequence[Json]) -> Json:
     return {
-        "protocols": _PROTOCOLS,
         # Certificates are only for hosts that ask for one, and no request is sent from http to https: from outside the
         # sandbox the ports are others than here, so the new address would lead nowhere.
         "automatic_https": {"disable": True},

@@ -21,6 +21,7 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _WATCH_S = 300
 # A watch that asked for bookmarks is sent one about every minute, so a longer silence is a broken connection.
 _SILENCE_S = 150
+_FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 
 
@@ -112,12 +113,12 @@ class Mirror:
             os._exit(1)
 
     def _follow(self) -> None:
-        pause_s = 0.5
+        pause_s = _FIRST_PAUSE_S
         while True:
             try:
                 # Listed anew after each watch, so that nothing that a watch may have missed lasts for long.
                 version = self._list()
-                pause_s = 0.5
+                pause_s = _FIRST_PAUSE_S
                 for kind, changed in self._api.watch(self._path, version):
                     self._take(kind, changed)
             except ApiError as error:

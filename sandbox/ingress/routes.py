@@ -15,6 +15,8 @@ Object: TypeAlias = Mapping[str, Any]
 _CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 _SERVICE_LABEL = "kubernetes.io/service-name"
 ANY_HOST = ""
+# What a Service says that has no address of its own.
+_NO_ADDRESS = "None"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _routes_of(ingress: Object, backends: _Backends) -> Iterator[Route]:
 
 
 class _Backends:
-    """Finds the pods behind a backend."""
+    """Finds what answers behind a backend."""
 
     def __init__(self, services: Sequence[Object], slices: Sequence[Object]) -> None:
         self._services = {_key(service): service for service in services}
@@ -100,15 +102,23 @@ class _Backends:
                 self._slices.setdefault((metadata["namespace"], name), []).append(endpoint_slice)
 
     def upstreams(self, namespace: str, backend: Object) -> tuple[str, ...]:
-        """Return `address:port` of the pods that are ready; of those that still serve while they stop, if none is."""
+        """Return the Service's own address, or its pods' where it has none; nothing as long as no pod answers.
+
+        The Service's address stays when pods come and go. Each change of a configuration costs visitors their open
+        connections, and pods change far more often than Services.
+        """
         wanted = backend.get("service") or {}
         service = self._services.get((namespace, wanted.get("name", "")))
-        if service is None:
+        port = _port_of(service, wanted["port"]) if service else None
+        if service is None or port is None:
             return ()
-        port_name = _port_name(service, wanted["port"])
-        if port_name is None:
-            return ()
-        endpoints = list(self._endpoints(_key(service), port_name))
+        pods = self._pods(_key(service), port.get("name") or "")
+        address = service["spec"].get("clusterIP") or _NO_ADDRESS
+        return pods if address == _NO_ADDRESS or not pods else (_join(address, port["port"]),)
+
+    def _pods(self, service: tuple[str, str], port_name: str) -> tuple[str, ...]:
+        """Return `address:port` of the pods that are ready; of those that still serve while they stop, if none is."""
+        endpoints = list(self._endpoints(service, port_name))
         ready = {address for address, conditions in endpoints if conditions.get("ready") is not False}
         serving = {address for address, conditions in endpoints if conditions.get("serving") is True}
         return tuple(sorted(ready or serving))
@@ -122,19 +132,21 @@ class _Backends:
                     continue
                 for endpoint in endpoint_slice.get("endpoints") or ():
                     # All addresses of one endpoint are the same pod; the first is enough.
-                    address = endpoint["addresses"][0]
-                    host = f"[{address}]" if ":" in address else address
-                    yield f"{host}:{port['port']}", endpoint.get("conditions") or {}
+                    yield _join(endpoint["addresses"][0], port["port"]), endpoint.get("conditions") or {}
+
+
+def _join(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _key(named: Object) -> tuple[str, str]:
     return (named["metadata"]["namespace"], named["metadata"]["name"])
 
 
-def _port_name(service: Object, wanted: Object) -> str | None:
-    """Return the name of the Service's port, "" for the only one that has none; None if there is no such port."""
+def _port_of(service: Object, wanted: Object) -> Object | None:
+    """Return the Service's port that a backend names, by name or by number; None if there is no such port."""
     for port in service["spec"].get("ports") or ():
-        name = port.get("name") or ""
-        if ("name" in wanted and wanted["name"] == name) or ("number" in wanted and wanted["number"] == port["port"]):
-            return name
+        if wanted.get("name") == port.get("name", "") or wanted.get("number") == port["port"]:
+            found: Object = port
+            return found
     return None
