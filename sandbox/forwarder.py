@@ -57,7 +57,7 @@ async def run(arguments: Sequence[str]) -> None:
     async with asyncio.TaskGroup() as group:
         for descriptor, host, port in map(parse, arguments):
             listener = socket.socket(fileno=descriptor)
-            listener.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+            listener.settimeout(0)
             group.create_task(serve(listener, host, port))
 
 

@@ -31,6 +31,7 @@ from stacks.errors import UsageError
 
 DEFAULT: Final = "local"
 _NAME: Final = re.compile(r"[a-z][a-z0-9]{0,15}")
+_ARCHIVE: Final = "archive"
 _LINKED: Final = ("pulumi", "helm")
 _HTTP: Final = 80
 _HTTPS: Final = 443
@@ -245,7 +246,7 @@ def logs(root: Path, name: str = DEFAULT) -> Mapping[str, Path]:
 
 def folder_of(root: Path, name: str) -> Path:
     """Return the folder of everything that an instance keeps. Raises UsageError for a name that cannot be one."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name == _ARCHIVE:
         raise UsageError("sandbox", f"{name!r} is no name of a sandbox", f"use one that matches {_NAME.pattern}")
     return root.resolve() / ".stores" / "sandbox" / name
 
@@ -342,7 +343,7 @@ def _archive_ledger(folder: Path, name: str) -> Path | None:
     ledger = folder / "ledger.sqlite"
     if not ledger.exists():
         return None
-    target = folder.parent / "archive"
+    target = folder.parent / _ARCHIVE
     target.mkdir(exist_ok=True)
     archive = target / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.sqlite"
     # A copy of the file alone would miss what is still in SQLite's write-ahead log.

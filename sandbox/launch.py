@@ -21,6 +21,8 @@ from sandbox import cgroups, machine, node, process, supervisor
 from stacks.errors import ClusterUnreachableError, UsageError
 
 HOST: Final = "127.0.0.1"
+# The node is nobody's child: neither a terminal that closes nor a caller that ends reaches it.
+_DETACH: Final = 'log="$1"; shift; setsid "$@" </dev/null >>"$log" 2>&1 & echo $!'
 _END_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.05
 _CHECKOUT: Final = Path(__file__).parent.parent
@@ -71,22 +73,21 @@ def start(
         str(shutil.which("unshare")), *machine.NAMESPACES,
         str(found.python), "-m", "sandbox.supervisor", str(layout.folder),
     ]  # fmt: skip
-    with (layout.logs / "supervisor.log").open("ab") as log:
-        child = subprocess.Popen(
-            cgroups.entering(found.cgroup, command),
-            cwd=_CHECKOUT,
-            env={
-                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                "LC_ALL": "C.UTF-8",
-                "HOME": str(layout.node),
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=[listener.fileno() for listener in sockets.values()],
-            start_new_session=True,
-        )
-    identity = process.identify(child.pid)
+    detached = ["/bin/sh", "-c", _DETACH, "sh", str(layout.logs / "supervisor.log"), *command]
+    result = subprocess.run(
+        cgroups.entering(found.cgroup, detached),
+        cwd=_CHECKOUT,
+        env={
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "HOME": str(layout.node),
+        },
+        capture_output=True,
+        text=True,
+        pass_fds=[listener.fileno() for listener in sockets.values()],
+        check=False,
+    )
+    identity = process.identify(int(result.stdout)) if result.returncode == 0 else None
     if identity is None:
         raise _died(layout)
     return identity
