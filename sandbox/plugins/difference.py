@@ -78,6 +78,16 @@ def _item(items: Sequence[Any], index: int) -> Any:
     return items[index] if index < len(items) else MISSING
 
 
+def value_at(document: Any, path: Path) -> Any:
+    """Return what is at `path`, or MISSING."""
+    for segment in path:
+        if isinstance(segment, str):
+            document = document.get(segment, MISSING) if isinstance(document, dict) else MISSING
+        else:
+            document = _item(document, segment) if isinstance(document, list) else MISSING
+    return document
+
+
 def dotted(path: Path) -> str:
     """Return the path as the engine writes it: `spec.ports[0]["a.b"]`."""
     text = ""

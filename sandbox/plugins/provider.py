@@ -104,13 +104,17 @@ class Provider(ABC):
         raise NotSupportedError(request.type)
 
     def cancel(self, _: empty_pb2.Empty) -> empty_pb2.Empty:
-        """End everything that waits."""
-        self.close()
+        """End everything that waits: the person at the engine has asked for it."""
+        self.interrupt()
         return empty_pb2.Empty()
 
     @abstractmethod
+    def interrupt(self) -> None:
+        """End everything that waits; each call that did says how far it came."""
+
+    @abstractmethod
     def close(self) -> None:
-        """End everything that waits, also when the engine is gone."""
+        """End everything, as the engine has no more use for the plugin or is gone."""
 
 
 def resource_type(request: Any) -> str:

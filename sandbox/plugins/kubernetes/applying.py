@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from sandbox.plugins.difference import parse
+from sandbox.plugins.difference import Change, differences, parse
 from sandbox.plugins.failures import PluginError
 from sandbox.plugins.kubernetes import inputs as forms
 from sandbox.plugins.kubernetes import refusals
@@ -80,6 +80,20 @@ def change(
     return resource, cluster.client.apply(path, document, manager=subject.manager, force=force, dry_run=dry_run)
 
 
+def would_change(
+    cluster: Cluster, subject: Subject, state: Mapping[str, Any], *, ignored: Iterable[str]
+) -> list[Change]:
+    """Return what a change would do to the object of `state`, as the API server says."""
+    _, after = change(cluster, subject, state, ignored=ignored, dry_run=True)
+    return list(differences(_content(state), _content(after)))
+
+
+def _content(live: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an object says, without who said it and when."""
+    metadata = {name: value for name, value in live["metadata"].items() if name not in forms.SERVER_METADATA}
+    return {**{name: value for name, value in live.items() if name != "status"}, "metadata": metadata}
+
+
 def forces(cluster: Cluster, subject: Subject) -> bool:
     """Say whether fields that somebody else has set are to be taken over."""
     return subject.is_on(forms.PATCH_FORCE) or cluster.is_on("enablePatchForce")
@@ -104,7 +118,7 @@ def _follow_live(document: dict[str, Any], live: Mapping[str, Any], path: tuple[
     if not isinstance(target, dict) or not isinstance(found, dict) or last not in found:
         return
     managed = live["metadata"].get("managedFields") or ()
-    if owns(managed, manager, path, live):
+    if owns(managed, manager, names):
         target[last] = found[last]
     else:
         target.pop(last, None)

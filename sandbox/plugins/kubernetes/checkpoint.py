@@ -13,6 +13,8 @@ from sandbox.plugins.wire import UNKNOWN, Secret, keep_secret, plain
 _INPUTS: Final = "__inputs"
 _API_VERSION: Final = "__initialApiVersion"
 _MANAGER: Final = "__fieldManager"
+# Set by an import: the inputs are all that is live then, defaults of the server included.
+IMPORTED: Final = "__imported"
 
 # What a dry run makes up, and the real run makes up anew.
 _INVENTED_METADATA: Final = ("uid", "creationTimestamp", "resourceVersion", "managedFields")

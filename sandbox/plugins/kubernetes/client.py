@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +24,9 @@ _ANSWER_TIMEOUT_S: Final = 60.0
 # Below the server's own limit for an idle connection, so that a request is never sent into one that is closing.
 _KEEP_S: Final = 30.0
 _BUSY_TRIES: Final = 8
+_JSON: Final = "application/json"
+
+Query = Mapping[str, str] | None
 
 
 class ApiError(PluginError):
@@ -48,6 +51,15 @@ class CancelledError(PluginError):
     """The engine asked to end everything that waits."""
 
 
+@dataclass(frozen=True)
+class _Call:
+    method: str
+    path: str
+    query: Query
+    body: bytes | None
+    headers: Mapping[str, str]
+
+
 @dataclass
 class _Kept:
     connection: http.client.HTTPConnection
@@ -57,17 +69,18 @@ class _Kept:
 class Throttle:
     """Lets `burst` requests through at once, and `per_second` in the long run."""
 
-    def __init__(self, per_second: float, burst: int) -> None:
-        self._per_second = per_second
-        self._burst = burst
+    def __init__(self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._step_s = 1 / per_second
+        self._burst_s = burst / per_second
+        self._clock = clock
         self._lock = threading.Lock()
-        self._free_at = time.monotonic() - burst / per_second
+        self._free_at = clock() - self._burst_s
 
     def delay_s(self) -> float:
         """Take a place; return how long to wait for it."""
         with self._lock:
-            now = time.monotonic()
-            self._free_at = max(self._free_at, now - self._burst / self._per_second) + 1 / self._per_second
+            now = self._clock()
+            self._free_at = max(self._free_at, now - self._burst_s) + self._step_s
             return max(0.0, self._free_at - now)
 
 
@@ -94,18 +107,30 @@ class Client:
                     # The base class' method: that of a TLS socket would take the socket apart under its reader.
                     socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().connection.close()
+
     def sleep(self, seconds: float) -> None:
         """Wait. Raises CancelledError at once when cancelled."""
         if self.cancelled.wait(seconds):
             raise CancelledError("cancelled")
 
-    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def get(self, path: str, query: Query = None) -> dict[str, Any]:
         """Return the object or list at `path`."""
         return self._request("GET", path, query)
 
+    def list_metadata(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return the metadata of each object of a list, without the objects' contents."""
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        items = self._request("GET", path, query, accept=accept).get("items") or ()
+        return [item["metadata"] for item in items]
+
     def text(self, path: str, query: Mapping[str, str]) -> str:
         """Return what is at `path` as text, such as a log."""
-        status, answer, _ = self._answer("GET", path, query, None, "")
+        status, answer, _ = self._answer(_Call("GET", path, query, None, {}))
         if status >= 400:
             raise ApiError(status, {"message": answer.decode(errors="replace")})
         return answer.decode(errors="replace")
@@ -117,7 +142,7 @@ class Client:
         query = {"fieldManager": manager, "fieldValidation": "Strict", "force": "true" if force else "false"}
         if dry_run:
             query["dryRun"] = "All"
-        return self._request("PATCH", path, query, document, "application/apply-patch+yaml")
+        return self._request("PATCH", path, query, document, content_type="application/apply-patch+yaml")
 
     def delete(self, path: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Ask for deletion. Whether the object is gone then is another question."""
@@ -159,35 +184,27 @@ class Client:
             raise CancelledError("cancelled")
 
     def _request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        document: Mapping[str, Any] | None = None,
-        content_type: str = "application/json",
+        self, method: str, path: str, query: Query = None, document: Mapping[str, Any] | None = None, **headers: str
     ) -> dict[str, Any]:
         body = None if document is None else json.dumps(document).encode()
         if self._throttle is not None:
             self.sleep(self._throttle.delay_s())
+        call = _Call(method, path, query, body, {"Accept": _JSON, "Content-Type": _JSON, **_named(headers)})
         for attempt in range(_BUSY_TRIES):
-            status, answer, retry_after_s = self._answer(method, path, query, body, content_type)
+            status, answer, retry_after_s = self._answer(call)
             if status != 429:
                 break
             # The server sheds load and says when to come back.
             self.sleep(max(retry_after_s, 0.2 * attempt))
         return _document(status, answer)
 
-    def _answer(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: bytes | None, content_type: str
-    ) -> tuple[int, bytes, float]:
-        target = self._host.path + path + (f"?{urlencode(query)}" if query else "")
-        headers = self._headers()
-        if body is not None:
-            headers["Content-Type"] = content_type
+    def _answer(self, call: _Call) -> tuple[int, bytes, float]:
+        target = self._host.path + call.path + (f"?{urlencode(call.query)}" if call.query else "")
+        headers = {**self._headers(), **call.headers}
         while True:
             connection, used = self._take()
             try:
-                connection.request(method, target, body, headers)
+                connection.request(call.method, target, call.body, headers)
                 response = connection.getresponse()
                 answer = response.read()
             except (OSError, http.client.HTTPException) as error:
@@ -233,7 +250,7 @@ class Client:
         return connection
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json", "User-Agent": "stores-sandbox"}
+        headers = {"User-Agent": "stores-sandbox"}
         token = self._access.token
         if self._access.token_file is not None:
             # Read each time: whoever provides the file renews it.
@@ -292,6 +309,10 @@ def _events(response: http.client.HTTPResponse) -> Iterator[tuple[str, dict[str,
         if event["type"] == "ERROR":
             return
         yield event["type"], event["object"]
+
+
+def _named(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-").title(): value for name, value in headers.items()}
 
 
 def _document(status: int, answer: bytes) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from functools import cached_property
 
 from sandbox.plugins.engine import Engine
 from sandbox.plugins.kubernetes.client import Client
+from sandbox.plugins.kubernetes.helm.program import Helm
 from sandbox.plugins.kubernetes.kinds import Discovery, Kind
 from sandbox.plugins.kubernetes.kubeconfig import Access
 from sandbox.plugins.kubernetes.settings import Settings
@@ -18,22 +18,44 @@ class Cluster:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
         self.engine = engine
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._access: Access | None = None
+        self._client: Client | None = None
+        self._discovery: Discovery | None = None
+        self._helm: Helm | None = None
 
-    @cached_property
+    @property
     def access(self) -> Access:
         """Return which cluster it is. Raises PluginError where the kubeconfig does not say."""
-        return self.settings.access()
+        with self._lock:
+            if self._access is None:
+                self._access = self.settings.access()
+            return self._access
 
-    @cached_property
+    @property
     def client(self) -> Client:
         """Return the connection to the API server."""
-        return Client(self.access, throttle=self.settings.throttle(), timeout_s=self.settings.client.get("timeout"))
+        with self._lock:
+            if self._client is None:
+                limits = self.settings.client
+                self._client = Client(self.access, throttle=self.settings.throttle(), timeout_s=limits.get("timeout"))
+            return self._client
 
-    @cached_property
+    @property
     def discovery(self) -> Discovery:
         """Return the API server's kinds."""
-        return Discovery(self.client)
+        with self._lock:
+            if self._discovery is None:
+                self._discovery = Discovery(self.client)
+            return self._discovery
+
+    @property
+    def helm(self) -> Helm:
+        """Return the `helm` program, set up for this cluster."""
+        with self._lock:
+            if self._helm is None:
+                self._helm = Helm(self.access, self.settings)
+            return self._helm
 
     @property
     def namespace(self) -> str:
@@ -50,5 +72,15 @@ class Cluster:
 
     def cancel(self) -> None:
         """End everything that waits."""
-        if "client" in self.__dict__:
-            self.client.cancel()
+        with self._lock:
+            waiting = [part for part in (self._client, self._helm) if part is not None]
+        for part in waiting:
+            part.cancel()
+
+    def close(self) -> None:
+        """End everything, and leave nothing behind on this machine."""
+        self.cancel()
+        with self._lock:
+            used = [part for part in (self._client, self._helm) if part is not None]
+        for part in used:
+            part.close()

@@ -23,7 +23,7 @@ PROPAGATION: Final = "pulumi.com/deletionPropagationPolicy"
 _REFUSED_ANNOTATIONS: Final = ("pulumi.com/waitFor", "pulumi.com/replaceUnready")
 
 # The API server sets these; they are no one's input.
-_SERVER_METADATA: Final = frozenset(
+SERVER_METADATA: Final = frozenset(
     {
         "creationTimestamp",
         "deletionGracePeriodSeconds",
@@ -76,7 +76,7 @@ def normalized(kind: Kind, inputs: Mapping[str, Any]) -> dict[str, Any]:
     result.pop("status", None)
     found = result.get("metadata", {})
     if isinstance(found, dict):
-        result["metadata"] = {name: value for name, value in found.items() if name not in _SERVER_METADATA}
+        result["metadata"] = {name: value for name, value in found.items() if name not in SERVER_METADATA}
     return _with_data(result) if (kind.group, kind.name) == ("", "Secret") else result
 
 

@@ -10,14 +10,12 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2
 
 from sandbox.plugins.difference import Change, covered, differences, parse
-from sandbox.plugins.difference import Kind as ChangeKind
 from sandbox.plugins.failures import PartialFailureError, PluginError
 from sandbox.plugins.kubernetes import applying, checkpoint, refusals
 from sandbox.plugins.kubernetes import inputs as forms
 from sandbox.plugins.kubernetes.client import ApiError, UnreachableError
 from sandbox.plugins.kubernetes.cluster import Cluster
 from sandbox.plugins.kubernetes.kinds import Kind, Resource, kind_of
-from sandbox.plugins.kubernetes.ownership import owns
 from sandbox.plugins.kubernetes.readiness import DEFAULT_TIMEOUT_S, NeverReadyError, readiness_of
 from sandbox.plugins.kubernetes.replacement import replaces, replacing_fields
 from sandbox.plugins.kubernetes.subject import Subject
@@ -63,17 +61,17 @@ class Objects:
         old = self._comparable(kind, decode(request.old_inputs) or checkpoint.saved_inputs(state))
         new = self._comparable(kind, decode(request.news))
         ignored = [parse(path) for path in request.ignoreChanges]
-        changes = [
-            change
-            for change in differences(old, new)
-            if not covered(change.path, ignored) and _has_effect(change, state)
-        ]
+        changes = [change for change in differences(old, new) if not covered(change.path, ignored)]
         fields = replacing_fields(
             kind,
             new,
             mutable_config_maps=self._cluster.is_on("enableConfigMapMutable"),
             mutable_secrets=self._cluster.is_on("enableSecretMutable"),
         )
+        if changes and state.get(checkpoint.IMPORTED) is True and not has_unknown(new):
+            changes = [
+                change for change in self._in_effect(request, state, changes) if not covered(change.path, ignored)
+            ]
         response = diff_response(
             changes,
             replaces=lambda change: replaces(change, fields),
@@ -127,6 +125,8 @@ class Objects:
             inputs = forms.from_live(kind, forms.underscored(live))
         subject = Subject.of(request, inputs, state)
         outputs = _outputs(subject, live)
+        if not before:
+            outputs[checkpoint.IMPORTED] = True
         missing = self._missing(subject, live) if before else None
         if missing:
             text = subject.redactor().clean(f"{kind} '{request.id}': {missing}")
@@ -155,6 +155,20 @@ class Objects:
             # An object without a namespace is in "default"; one that cannot have a namespace has none.
             metadata["namespace"] = (metadata.get("namespace") or "default") if self._cluster.namespaced(kind) else ""
         return dict(result)
+
+    def _in_effect(
+        self, request: provider_pb2.DiffRequest, state: Mapping[str, Any], changes: list[Change]
+    ) -> list[Change]:
+        """Return what would change of an imported object: only the API server can tell a default from an input."""
+        live = checkpoint.live(state)
+        subject = Subject.of(request, decode(request.news), state)
+        if (subject.namespace, subject.name) != (live["metadata"].get("namespace", ""), live["metadata"]["name"]):
+            return changes
+        try:
+            return applying.would_change(self._cluster, subject, live, ignored=request.ignoreChanges)
+        except (ApiError, UnreachableError):
+            # It refuses the change, or somebody else has set the field: then there is one.
+            return changes
 
     def _foretold_creation(self, subject: Subject) -> dict[str, Any]:
         """Return the outputs by a dry run, or the inputs where only the real run can tell."""
@@ -296,17 +310,6 @@ def _keeps_its_name(new: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
         and mine.get("name") == theirs.get("name")
         and (mine.get("namespace") or "") == (theirs.get("namespace") or "")
     )
-
-
-def _has_effect(change: Change, state: Mapping[str, Any]) -> bool:
-    """Say whether applying would change anything: a field that somebody else set stays when we leave it out."""
-    if change.kind is not ChangeKind.DELETE:
-        return True
-    live = checkpoint.live(state)
-    managed = forms.metadata(live).get("managedFields")
-    if not managed:
-        return True
-    return owns(managed, str(state.get("__fieldManager")), change.path, live)
 
 
 def _id(live: Mapping[str, Any]) -> str:

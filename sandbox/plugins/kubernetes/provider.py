@@ -10,9 +10,11 @@ from pulumi.runtime.proto import provider_pb2
 from sandbox.plugins.engine import Engine
 from sandbox.plugins.failures import PluginError
 from sandbox.plugins.kubernetes.cluster import Cluster
+from sandbox.plugins.kubernetes.helm.releases import Releases
+from sandbox.plugins.kubernetes.kinds import RELEASE_TOKEN
 from sandbox.plugins.kubernetes.objects import Objects
 from sandbox.plugins.kubernetes.settings import problems, replacing_settings, settings
-from sandbox.plugins.provider import Provider, failures
+from sandbox.plugins.provider import Provider, failures, resource_type
 from sandbox.plugins.wire import decode, plain
 
 
@@ -24,7 +26,7 @@ class KubernetesProvider(Provider):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._cluster: Cluster | None = None
-        self._objects: Objects | None = None
+        self._halves: tuple[Objects, Releases] | None = None
 
     def check_config(self, request: provider_pb2.CheckRequest) -> provider_pb2.CheckResponse:
         """Return the settings as they are, or what is wrong with them."""
@@ -44,7 +46,7 @@ class KubernetesProvider(Provider):
     def configure(self, request: provider_pb2.ConfigureRequest) -> provider_pb2.ConfigureResponse:
         """Take the settings. The cluster is asked nothing yet."""
         self._cluster = Cluster(settings(request.variables), self.engine)
-        self._objects = Objects(self._cluster)
+        self._halves = Objects(self._cluster), Releases(self._cluster)
         return provider_pb2.ConfigureResponse(
             acceptSecrets=True, supportsPreview=True, supports_autonaming_configuration=True
         )
@@ -73,12 +75,17 @@ class KubernetesProvider(Provider):
         """Delete an object or a release."""
         return self._half(request).delete(request)
 
-    def close(self) -> None:
+    def interrupt(self) -> None:
         """End everything that waits."""
         if self._cluster is not None:
             self._cluster.cancel()
 
-    def _half(self, request: Any) -> Objects:  # noqa: ARG002
-        if self._objects is None:
+    def close(self) -> None:
+        """End everything, and leave nothing behind."""
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def _half(self, request: Any) -> Objects | Releases:
+        if self._halves is None:
             raise PluginError("the provider was not configured: one of its settings is not known before the run")
-        return self._objects
+        return self._halves[resource_type(request) == RELEASE_TOKEN]

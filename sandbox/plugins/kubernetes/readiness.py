@@ -45,13 +45,13 @@ def readiness_of(kind: Kind) -> Readiness | None:
     return _BY_KIND.get((kind.group, kind.name))
 
 
-def condition_texts(live: Live) -> list[str]:
-    """Return what the object itself says about its state, one line per condition that carries a message."""
+def condition_texts(live: Live, *, only: str) -> list[str]:
+    """Return what the object itself says about its state: one text per condition of status `only` with a message."""
     conditions = (live.get("status") or {}).get("conditions") or ()
     return [
-        f"{condition.get('type')}={condition.get('status')}: {condition['message']}"
+        f"{condition.get('type')}: {condition['message']}"
         for condition in conditions
-        if condition.get("message")
+        if condition.get("message") and condition.get("status") == only
     ]
 
 

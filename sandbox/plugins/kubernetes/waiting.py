@@ -111,6 +111,7 @@ def _sightings(
     client: Client, path: str, live: dict[str, Any] | None, deadline: float, *, look_again_s: float
 ) -> Iterator[dict[str, Any] | None]:
     """Yield the object as it changes until the deadline; None when it is gone."""
+    pause_s = min(_SILENT_S, look_again_s)
     while True:
         yield live
         remaining = deadline - time.monotonic()
@@ -119,7 +120,7 @@ def _sightings(
         collection, _, name = path.rpartition("/")
         version = live["metadata"]["resourceVersion"]
         started = time.monotonic()
-        seconds = min(remaining, look_again_s)
+        seconds = min(remaining, pause_s)
         for event, seen in client.watch(collection, name=name, version=version, seconds=seconds):
             if event == "DELETED":
                 yield None
@@ -129,8 +130,9 @@ def _sightings(
             if time.monotonic() > deadline:
                 return
         # A watch that the server refuses ends at once; without a pause this would be a busy loop.
-        if time.monotonic() - started < look_again_s / 2:
+        if time.monotonic() - started < pause_s / 2:
             client.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
+        pause_s = min(2 * pause_s, look_again_s)
         live = _read(client, path)
 
 
@@ -145,7 +147,8 @@ def _read(client: Client, path: str) -> dict[str, Any] | None:
 
 def _holds(live: Mapping[str, Any]) -> str:
     finalizers = [*live["metadata"].get("finalizers", ()), *(live.get("spec") or {}).get("finalizers", ())]
-    texts = [*condition_texts(live)]
+    # A namespace's conditions all carry a message; those that are true are the ones in the way.
+    texts = condition_texts(live, only="True")
     if finalizers:
         texts.append(f"finalizers {', '.join(finalizers)}")
     return "; ".join(texts) or "nothing that the object names"

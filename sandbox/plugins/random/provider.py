@@ -84,6 +84,9 @@ class RandomProvider(Provider):
         """Forget it; there is nothing else to do."""
         return empty_pb2.Empty()
 
+    def interrupt(self) -> None:
+        """Do nothing: nothing here waits."""
+
     def close(self) -> None:
         """Do nothing: nothing here waits."""
 
