@@ -105,10 +105,12 @@ def verify(connection: Connection, anchors: Sequence[Anchor]) -> Verification:
                 where = f"somewhere from entry {proven + 1} to {seq}"
                 return Verification(proven, proven + 1, "rewrite", f"{where}: hash {seq} is not the anchor's")
             proven = seq
-    return _check_end(seq, prev_hash, head, max(expected, default=0))
+    return _check_end((seq, prev_hash), head, max(expected, default=0), proven)
 
 
-def _check_end(seq: int, prev_hash: str, head: Any, anchored: int) -> Verification:
+def _check_end(last: tuple[int, str], head: Any, anchored: int, proven: int) -> Verification:
+    """Return whether the log ends where its head and the latest anchor say."""
+    seq, prev_hash = last
     if seq < head.seq:
         return Verification(seq, seq + 1, "truncation", f"the log ends at {seq}, but its head says {head.seq}")
     if prev_hash != head.hash:
@@ -116,7 +118,9 @@ def _check_end(seq: int, prev_hash: str, head: Any, anchored: int) -> Verificati
     if (head.last or 0) > head.seq:
         return Verification(seq, seq + 1, "insertion", f"the log goes on to {head.last}, but its head says {head.seq}")
     if seq < anchored:
-        return Verification(seq, seq + 1, "truncation", f"the log and its head end at {seq}, an anchor says {anchored}")
+        doubt = f"; from {proven + 1} on, no anchor says that it is the same log" if proven < seq else ""
+        what = f"the log and its head end at {seq}, an anchor says {anchored}{doubt}"
+        return Verification(proven, seq + 1, "truncation", what)
     return Verification(seq)
 
 
@@ -143,14 +147,18 @@ def _diagnose(connection: Connection, seq: int, prev_hash: str, head_seq: int) -
         if found.was(moved.seq):
             return Verification(seq - 1, seq, "swap", f"it and entry {moved.seq} have changed places")
         return Verification(seq - 1, seq, "insertion", f"it was added; the real entry {seq} is now {moved.seq}")
-    if found.prev_hash != prev_hash:
-        if found.was(seq):
-            # Whole in itself: what it was written after is not what stands there now.
-            before = max(seq - 1, 1)
-            return Verification(before - 1, before, "edit", f"entry {seq} was written after another one")
-        origin = next((number for number in range(seq + 1, seq + head_seq + 1) if found.was(number)), None)
-        if origin is not None:
-            return Verification(seq - 1, seq, "deletion", f"what stands there was entry {origin}")
+    if found.prev_hash != prev_hash and found.was(seq):
+        # Whole in itself: what it was written after is not what stands there now.
+        before = max(seq - 1, 1)
+        return Verification(before - 1, before, "edit", f"entry {seq} was written after another one")
+    return _misplaced(connection, seq, found, head_seq)
+
+
+def _misplaced(connection: Connection, seq: int, found: _Sealed, head_seq: int) -> Verification:
+    """Return what was done at `seq`, where stands what was never written there."""
+    origin = next((number for number in range(seq + 1, seq + head_seq + 1) if found.was(number)), None)
+    if origin is not None:
+        return Verification(seq - 1, seq, "deletion", f"what stands there was entry {origin}")
     place = _place_of(connection, found, head_seq)
     if place is not None:
         return Verification(seq - 1, seq, "swap", f"it has the contents of entry {place}")

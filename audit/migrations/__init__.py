@@ -22,7 +22,6 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from audit import failures
 from audit.database import Database
 from audit.migrations import grants
-from stacks.errors import DatabaseUnreachableError
 
 _LOCK = "stores_migrate"
 _LOCK_WAIT_S = 60
@@ -37,6 +36,7 @@ def migrate(url: str, *, application: str | None = None, reader: str | None = No
     """
     database = Database(url)
     try:
+        _refuse_newer(database, database.read(_revision))
         if database.is_sqlite:
             _migrate_sqlite(database)
         else:
@@ -60,18 +60,18 @@ def check(database: Database) -> None:
     """Return if the ledger has this program's schema. Raises DatabaseUnreachableError with the way to get it."""
     found = database.read(_revision)
     expected = expected_revision()
-    if found == expected:
-        return
+    _refuse_newer(database, found)
+    if found != expected:
+        what = "it is empty" if found is None else f"its schema is {found}, this program needs {expected}"
+        raise failures.unusable(database.url, what, "run `stores db migrate`")
+
+
+def _refuse_newer(database: Database, found: str | None) -> None:
+    """Raise if the ledger has a schema that this program does not know."""
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    raise _misfit(database, found, expected, is_newer=found is not None and found not in known)
-
-
-def _misfit(database: Database, found: str | None, expected: str, *, is_newer: bool) -> DatabaseUnreachableError:
-    if is_newer:
-        what = f"its schema {found} is newer than this program's {expected}"
-        return failures.unusable(database.url, what, "use the newer program that migrated it")
-    what = "it is empty" if found is None else f"its schema is {found}, this program needs {expected}"
-    return failures.unusable(database.url, what, "run `stores db migrate`")
+    if found is not None and found not in known:
+        what = f"its schema {found} is newer than this program's {expected_revision()}"
+        raise failures.unusable(database.url, what, "use the newer program that migrated it")
 
 
 def _revision(connection: Connection) -> str | None:

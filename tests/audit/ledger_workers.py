@@ -1,0 +1,201 @@
+"""What the processes of the concurrency tests do. They are real processes with connections of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+from sqlalchemy import Connection
+
+from audit import entries, slots
+from audit.database import Database, Timeouts
+from audit.ledger import Ledger
+from audit.limits import Limits
+from audit.records import Actor, Change, Holder, NewEntry, RunRequest, StoreOutcome
+from stacks.errors import DatabaseUnreachableError, LockedError
+
+WAIT_S = 300
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one request of one process got, and how long it took."""
+
+    worker: int
+    admitted: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+    error: str | None = None
+    elapsed_s: float = 0.0
+
+
+def run(count: int, work: Callable[..., None], *arguments: Any) -> list[Answer]:
+    """Return every answer of `count` processes that began together, running `work(worker, answers, *arguments)`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["audit.ledger"])  # imported once, not once per process
+    answers: Queue[Answer | None] = context.Queue()
+    barrier = context.Barrier(count)
+    processes: list[BaseProcess] = [
+        context.Process(target=_guarded, args=(worker, barrier, answers, work, arguments)) for worker in range(count)
+    ]
+    for process in processes:
+        process.start()
+    found: list[Answer] = []
+    finished = 0
+    while finished < count:
+        answer = answers.get(timeout=WAIT_S)
+        if answer is None:
+            finished += 1
+        else:
+            found.append(answer)
+    for process in processes:
+        process.join(WAIT_S)
+    return found
+
+
+def _guarded(
+    worker: int, barrier: Barrier, answers: Queue[Answer | None], work: Callable[..., None], arguments: Sequence[Any]
+) -> None:
+    try:
+        work(worker, barrier, answers, *arguments)
+    except Exception:  # noqa: BLE001 - told to the test, which fails on it
+        answers.put(Answer(worker, error=traceback.format_exc()))
+    finally:
+        answers.put(None)
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many new stores each process asks for, of how many owners, under which limits."""
+
+    requests: int
+    owners: int
+    limits: Limits
+
+
+def create_stores(worker: int, barrier: Barrier, answers: Queue[Answer | None], url: str, load: Load) -> None:
+    """Ask for one new store per request, the owners taking turns."""
+    requests, owners, limits = load.requests, load.owners, load.limits
+    with Ledger.open(url) as ledger:
+        barrier.wait(WAIT_S)
+        for number in range(requests):
+            owner = f"owner{(worker * requests + number) % owners:02}"
+            name = f"store-{worker}-{number}"
+            request = RunRequest(
+                run_id=f"run-{worker}-{number}",
+                environment="prod",
+                actor=Actor(owner, "ci"),
+                limits=limits,
+                owner_limits={},
+                changes=(Change(name, name, owner, "01", "store.create"),),
+            )
+            began = time.monotonic()
+            try:
+                admission = ledger.admit(request)
+                if admission.admitted:
+                    ledger.settle(request.run_id, [StoreOutcome(name, "success", "Ready")])
+            except Exception as error:  # noqa: BLE001 - told to the test, which fails on it
+                answers.put(Answer(worker, error=repr(error), elapsed_s=time.monotonic() - began))
+                continue
+            answers.put(
+                Answer(
+                    worker,
+                    tuple(change.owner for change in admission.admitted),
+                    tuple(denial.limit for denial in admission.denied),
+                    elapsed_s=time.monotonic() - began,
+                )
+            )
+
+
+def write_entries(worker: int, barrier: Barrier, answers: Queue[Answer | None], url: str, entries: int) -> None:
+    """Write entries one by one."""
+    with Ledger.open(url) as ledger:
+        barrier.wait(WAIT_S)
+        for number in range(entries):
+            began = time.monotonic()
+            try:
+                ledger.record(
+                    NewEntry(Actor(f"writer{worker}", "service"), "test.write", "success", reason=str(number))
+                )
+            except Exception as error:  # noqa: BLE001 - told to the test, which fails on it
+                answers.put(Answer(worker, error=repr(error)))
+            else:
+                answers.put(Answer(worker, elapsed_s=time.monotonic() - began))
+
+
+def create_stores_without_lock(worker: int, barrier: Barrier, answers: Queue[Answer | None], *arguments: Any) -> None:
+    """Do as `create_stores`, with a defect put in: counters are read without a lock, and nothing backs them up."""
+    slots.lock = slots.seen
+    _change = slots.change
+    slots.change = lambda connection, locked, deltas, ceilings=None: _change(connection, locked, deltas)  # noqa: ARG005
+    create_stores(worker, barrier, answers, *arguments)
+
+
+def take_cell(worker: int, barrier: Barrier, answers: Queue[Answer | None], url: str) -> None:
+    """Ask for the cell and keep it."""
+    with Ledger.open(url) as ledger:
+        holder = Holder(Actor(f"worker{worker}", "ci"), "host", worker, f"run-{worker}")
+        barrier.wait(WAIT_S)
+        try:
+            lease = ledger.acquire_lease("prod", "01", holder, 600)
+        except LockedError as error:
+            answers.put(Answer(worker, error=str(error)))
+        else:
+            answers.put(Answer(worker, (lease.cell,)))
+
+
+def same_key(worker: int, barrier: Barrier, answers: Queue[Answer | None], url: str) -> None:
+    """Send the request that all others send too."""
+    with Ledger.open(url) as ledger:
+        request = RunRequest(
+            run_id=f"run-{worker}",
+            environment="prod",
+            actor=Actor("alice", "ci"),
+            limits=Limits(),
+            owner_limits={},
+            changes=(Change("tea-1", "tea-1", "alice", "01", "store.create"),),
+            idempotency_key="deploy-7",
+        )
+        barrier.wait(WAIT_S)
+        try:
+            admission = ledger.admit(request)
+        except LockedError as error:
+            answers.put(Answer(worker, error=str(error)))
+        else:
+            answers.put(Answer(worker, tuple(change.store_id for change in admission.admitted)))
+
+
+def write_until_error(worker: int, barrier: Barrier, answers: Queue[Answer | None], url: str) -> None:
+    """Write entries until the database is gone; tell the ids of those that were acknowledged."""
+    written: list[str] = []
+    with Ledger.open(url, timeouts=Timeouts(connect_s=1, read_s=2, lock_s=1)) as ledger:
+        barrier.wait(WAIT_S)
+        try:
+            while True:
+                written.append(
+                    ledger.record(NewEntry(Actor(f"w{worker}", "service"), "test.write", "success")).entry_id
+                )
+        except DatabaseUnreachableError:
+            answers.put(Answer(worker, tuple(written)))
+
+
+def die_in_transaction(worker: int, barrier: Barrier, answers: Queue[Answer | None], url: str) -> None:
+    """Write an entry and kill this process before it is committed."""
+
+    def work(connection: Connection) -> None:
+        entries.append(connection, database.clock, [NewEntry(Actor("w", "service"), "test.write", "success")])
+        answers.put(None)
+        answers.close()
+        answers.join_thread()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    database = Database(url)
+    database.write(work)

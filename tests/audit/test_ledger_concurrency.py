@@ -1,0 +1,84 @@
+"""Many processes at once: nothing oversubscribes, nothing forks, nobody sees a database error.
+
+Short forms, for every run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import ledger_workers
+import pytest
+from ledger_samples import ENVIRONMENT
+
+from audit.ledger import Ledger
+from audit.limits import Limits
+from audit.migrations import migrate
+
+
+def check_creations(url: str, answers: list[ledger_workers.Answer], limits: Limits, requests: int) -> None:
+    """Assert that the limits were met exactly, and that the log tells the same."""
+    assert [answer.error for answer in answers if answer.error] == []
+    assert len(answers) == requests
+    accepted = Counter(owner for answer in answers for owner in answer.admitted)
+    denied = sum(len(answer.denied) for answer in answers)
+    assert accepted.total() + denied == requests
+    assert max(accepted.values()) <= min(limits.stores_per_owner, limits.creates_per_hour)
+    with Ledger.open(url) as ledger:
+        usage = ledger.usage(ENVIRONMENT, limits, {})
+        assert {owner.owner: owner.used for owner in usage.owners} == dict(accepted)
+        assert ledger.verify().entries == 2 * accepted.total() + denied
+        assert ledger.open_runs(ENVIRONMENT) == []
+        outcomes = Counter(e.outcome for e in ledger.entries(None, limit=10_000))
+        assert outcomes == Counter({"unknown": accepted.total(), "success": accepted.total(), "denied": denied})
+
+
+@pytest.mark.parametrize(("processes", "requests"), [(16, 5)])
+def test_sixteen_processes_fill_the_limits_exactly(mariadb_url: str, processes: int, requests: int) -> None:
+    limits = Limits(stores_per_owner=4, creates_per_hour=3, stores_total=20)
+    answers = ledger_workers.run(
+        processes, ledger_workers.create_stores, mariadb_url, ledger_workers.Load(requests, 9, limits)
+    )
+    check_creations(mariadb_url, answers, limits, processes * requests)
+    assert sum(len(answer.admitted) for answer in answers) == 20
+
+
+def test_eight_processes_fill_the_limits_exactly_on_sqlite(sqlite_url: str) -> None:
+    limits = Limits(stores_per_owner=4, creates_per_hour=3, stores_total=10)
+    answers = ledger_workers.run(8, ledger_workers.create_stores, sqlite_url, ledger_workers.Load(5, 6, limits))
+    check_creations(sqlite_url, answers, limits, 40)
+    assert sum(len(answer.admitted) for answer in answers) == 10
+
+
+def test_eight_writers_make_one_chain(ledger_url: str) -> None:
+    migrate(ledger_url)
+    answers = ledger_workers.run(8, ledger_workers.write_entries, ledger_url, 15)
+    assert [answer.error for answer in answers if answer.error] == []
+    with Ledger.open(ledger_url) as ledger:
+        assert ledger.verify().entries == 120
+
+
+def test_of_many_that_want_a_cell_one_gets_it(ledger_url: str) -> None:
+    migrate(ledger_url)
+    answers = ledger_workers.run(8, ledger_workers.take_cell, ledger_url)
+    assert Counter(answer.admitted for answer in answers) == {("01",): 1, (): 7}
+    assert all("is being changed by" in str(answer.error) for answer in answers if not answer.admitted)
+
+
+def test_of_many_equal_requests_under_one_key_one_runs(ledger_url: str) -> None:
+    migrate(ledger_url)
+    answers = ledger_workers.run(8, ledger_workers.same_key, ledger_url)
+    assert Counter(answer.admitted for answer in answers) == {("tea-1",): 1, (): 7}
+    assert all("in flight" in str(answer.error) for answer in answers if not answer.admitted)
+    with Ledger.open(ledger_url) as ledger:
+        assert len(ledger.entries(None)) == 1
+
+
+def test_a_check_that_counts_before_it_locks_is_caught(mariadb_url: str) -> None:
+    """The claim above can fail: with the lock left out, it does."""
+    limits = Limits(stores_per_owner=4, creates_per_hour=3, stores_total=20)
+    answers = ledger_workers.run(
+        16, ledger_workers.create_stores_without_lock, mariadb_url, ledger_workers.Load(5, 9, limits)
+    )
+    with pytest.raises(AssertionError):
+        check_creations(mariadb_url, answers, limits, 80)

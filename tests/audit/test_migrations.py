@@ -1,0 +1,257 @@
+"""The ledger's schema: made once, the same on both databases, and fenced."""
+
+# ruff: noqa: S608 - these statements are written by hand on purpose, from the test's own constants
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import ledger_workers
+import pymysql
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from ledger_samples import ALICE, ENVIRONMENT, change, holder, outcomes, request
+from mariadb_server import MariadbServer
+from sqlalchemy.engine import make_url
+
+from audit import chain, tables
+from audit.database import Database
+from audit.ledger import Ledger
+from audit.limits import Limits
+from audit.migrations import expected_revision, migrate
+from audit.records import NewEntry
+from stacks.errors import DatabaseUnreachableError, RefusedError, UsageError
+
+DENIED = 1142
+COLUMN_DENIED = 1143
+_FENCES = r"append-only|never deleted|only grows"
+
+
+def test_the_migrated_schema_is_the_one_that_the_statements_expect(ledger_url: str) -> None:
+    migrate(ledger_url)
+    database = Database(ledger_url)
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.metadata) == []
+        if not database.is_sqlite:
+            for table in tables.metadata.tables.values():
+                status = connection.exec_driver_sql(f"SHOW TABLE STATUS LIKE '{table.name}'").mappings().one()
+                assert (status["Engine"], status["Collation"]) == ("InnoDB", "utf8mb4_nopad_bin")
+    database.close()
+
+
+def test_constraints_are_there_on_both_databases(ledger_url: str) -> None:
+    migrate(ledger_url)
+    database = Database(ledger_url)
+    with database.engine.connect() as connection:
+        if database.is_sqlite:
+            found = " ".join(row[0] or "" for row in connection.exec_driver_sql("SELECT sql FROM sqlite_master"))
+        else:
+            query = (
+                "SELECT CONSTRAINT_NAME FROM information_schema.CHECK_CONSTRAINTS WHERE CONSTRAINT_SCHEMA=DATABASE()"
+            )
+            found = " ".join(row[0] for row in connection.exec_driver_sql(query))
+    database.close()
+    wanted = [c.name for t in tables.metadata.tables.values() for c in t.constraints if "CheckC" in type(c).__name__]
+    assert len(wanted) == 4
+    assert all(str(name) in found for name in wanted)
+
+
+def test_migrating_again_changes_nothing(ledger_url: str) -> None:
+    assert migrate(ledger_url) == migrate(ledger_url) == expected_revision()
+    with Ledger.open(ledger_url) as ledger:
+        ledger.record(NewEntry(ALICE, "test.write", "success"))
+        migrate(ledger_url)
+        assert ledger.verify().entries == 1
+
+
+def test_a_new_log_begins_with_its_genesis(ledger_url: str) -> None:
+    with Ledger.open(ledger_url) as ledger:
+        anchor = ledger.anchor()
+    assert (anchor.seq, anchor.hash) == (0, chain.genesis_hash(anchor.chain_id))
+
+
+def test_an_empty_mariadb_is_never_migrated_by_opening_it(mariadb: MariadbServer) -> None:
+    url = mariadb.url(mariadb.new_database())
+    with pytest.raises(DatabaseUnreachableError, match="it is empty; run `stores db migrate`"):
+        Ledger.open(url)
+
+
+@pytest.mark.parametrize(
+    ("revision", "text"),
+    [("0000", "newer than this program's 0001; use the newer program"), ("9999", "newer than this program's 0001")],
+)
+def test_a_schema_that_this_program_does_not_know_is_refused(ledger_url: str, revision: str, text: str) -> None:
+    migrate(ledger_url)
+    database = Database(ledger_url)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+    database.close()
+    with pytest.raises(DatabaseUnreachableError, match=text):
+        Ledger.open(ledger_url)
+
+
+def test_many_that_open_a_new_sqlite_ledger_at_once_make_one(sqlite_url: str) -> None:
+    answers = ledger_workers.run(6, ledger_workers.write_entries, sqlite_url, 1)
+    assert [answer.error for answer in answers] == [None] * 6
+    with Ledger.open(sqlite_url) as ledger:
+        assert ledger.verify().entries == 6
+
+
+def test_a_folder_that_is_missing_is_made(tmp_path: Path) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path / 'a' / 'b' / 'ledger.sqlite'}") as ledger:
+        assert ledger.describe().startswith("SQLite 3.")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_logs SET owner = 'mallory'",
+        "DELETE FROM audit_logs",
+        "DELETE FROM audit_head",
+        "UPDATE audit_head SET seq = 0",
+        "UPDATE audit_head SET chain_id = 'other', seq = 99",
+        "REPLACE INTO audit_logs SELECT * FROM audit_logs",
+    ],
+)
+def test_the_log_cannot_be_changed_even_by_its_owner(
+    ledger_url: str, statement: str, request: pytest.FixtureRequest
+) -> None:
+    with Ledger.open(ledger_url) as ledger:
+        ledger.record(NewEntry(ALICE, "test.write", "success"))
+        ledger.record(NewEntry(ALICE, "test.write", "success"))
+    if ledger_url.startswith("sqlite"):
+        path = str(make_url(ledger_url).database)
+        with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError, match=_FENCES):
+            connection.execute(statement)
+    else:
+        server = request.getfixturevalue("mariadb")
+        with pytest.raises(pymysql.err.OperationalError, match=_FENCES):
+            server.execute(statement, database=make_url(ledger_url).database)
+    with Ledger.open(ledger_url) as ledger:
+        assert ledger.verify().entries == 2
+
+
+@pytest.fixture
+def granted(mariadb: MariadbServer) -> tuple[str, str]:
+    """Return the URLs of the application's and the reader's accounts of a migrated ledger."""
+    name = mariadb.new_database()
+    accounts = [f"app_{name}", f"reader_{name}"]
+    for account in accounts:
+        mariadb.execute(f"CREATE USER '{account}'@'localhost' IDENTIFIED BY 'secret'")
+    # Twice: granting is not to add up, and not to fail the second time.
+    for _ in range(2):
+        migrate(mariadb.url(name), application=f"{accounts[0]}@localhost", reader=f"{accounts[1]}@localhost")
+    return mariadb.url(name, accounts[0], "secret"), mariadb.url(name, accounts[1], "secret")
+
+
+def _refused(mariadb: MariadbServer, url: str, statement: str) -> int:
+    """Return the error number with which the statement is refused; 0 if it is not."""
+    parsed = make_url(url)
+    user, password = str(parsed.username), str(parsed.password)
+    with closing(mariadb.connect(parsed.database, user=user, password=password)) as connection:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+        except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:
+            return int(error.args[0])
+    return 0
+
+
+def test_the_application_can_do_all_its_work(granted: tuple[str, str]) -> None:
+    with Ledger.open(granted[0]) as ledger:
+        lease = ledger.acquire_lease(ENVIRONMENT, "01", holder("run-a"), 60)
+        wish = request([change("tea-1")], leases=[lease], idempotency_key="key")
+        ledger.settle(wish.run_id, outcomes(ledger.admit(wish)))
+        ledger.mark(ENVIRONMENT, "tea-1", "Deleted", None)
+        ledger.record_cell(ENVIRONMENT, "01", manifest_digest="d", commit=None, program_version="1", cluster_uid=None)
+        ledger.renew_lease(lease)
+        ledger.release_lease(lease)
+        assert ledger.verify().ok
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_logs SET owner = 'mallory'",
+        "DELETE FROM audit_logs",
+        "TRUNCATE audit_logs",
+        "DROP TRIGGER audit_logs_no_update",
+        "ALTER TABLE audit_logs ADD COLUMN x INT",
+        "REPLACE INTO audit_logs SELECT * FROM audit_logs",
+        "INSERT INTO audit_logs SELECT * FROM audit_logs ON DUPLICATE KEY UPDATE owner = 'mallory'",
+        "DROP TABLE audit_logs",
+        "DELETE FROM audit_head",
+        "UPDATE audit_head SET chain_id = 'other'",
+        "INSERT INTO audit_head VALUES (2, 'x', 0, 'x')",
+        "UPDATE alembic_version SET version_num = 'x'",
+        "DELETE FROM stores",
+        "DELETE FROM intents",
+    ],
+)
+def test_the_application_cannot_change_the_log(
+    granted: tuple[str, str], mariadb: MariadbServer, statement: str
+) -> None:
+    with Ledger.open(granted[0]) as ledger:
+        ledger.record(NewEntry(ALICE, "test.write", "success"))
+    assert _refused(mariadb, granted[0], statement) in (DENIED, COLUMN_DENIED)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM audit_head FOR UPDATE",
+        "SELECT * FROM slots LOCK IN SHARE MODE",
+        "SELECT * FROM leases",
+        "SELECT * FROM idempotency_keys",
+        "INSERT INTO audit_logs SELECT * FROM audit_logs",
+        "UPDATE stores SET owner = 'mallory'",
+        "LOCK TABLES audit_logs WRITE",
+    ],
+)
+def test_the_reader_can_neither_write_nor_hold_the_head(
+    granted: tuple[str, str], mariadb: MariadbServer, statement: str
+) -> None:
+    assert _refused(mariadb, granted[1], statement) != 0
+
+
+def test_the_reader_sees_stores_use_and_log(granted: tuple[str, str]) -> None:
+    with Ledger.open(granted[0]) as writer:
+        wish = request([change("tea-1")])
+        writer.settle(wish.run_id, outcomes(writer.admit(wish)))
+    with Ledger.open(granted[1]) as reader:
+        assert [row.status for row in reader.stores(ENVIRONMENT)] == ["Ready"]
+        assert reader.usage(ENVIRONMENT, Limits(), {}).total_used == 1
+        assert len(reader.entries(ENVIRONMENT)) == 2
+        with pytest.raises(DatabaseUnreachableError, match="nothing was changed"):
+            reader.record(NewEntry(ALICE, "test.write", "success"))
+
+
+@pytest.mark.parametrize("scope", ["*.*", "`{name}`.*", "`ledger\\_%`.*"])
+def test_an_account_with_rights_that_void_the_fence_is_refused(mariadb: MariadbServer, scope: str) -> None:
+    name = mariadb.new_database()
+    account = f"wide_{name}"
+    mariadb.execute(f"CREATE USER '{account}'@'localhost' IDENTIFIED BY 'secret'")
+    mariadb.execute(f"GRANT SELECT, UPDATE ON {scope.format(name=name)} TO '{account}'@'localhost'")
+    with pytest.raises(RefusedError, match="could change the audit log; revoke that right"):
+        migrate(mariadb.url(name), application=f"{account}@localhost")
+
+
+@pytest.mark.parametrize(
+    ("account", "text"),
+    [
+        ("nobody@localhost", "does not exist"),
+        ("nobody", "write it as user@host"),
+        ("x' OR '1@%", "write it as user@host"),
+    ],
+)
+def test_an_account_that_is_none_is_refused_and_never_made(mariadb: MariadbServer, account: str, text: str) -> None:
+    name = mariadb.new_database()
+    with pytest.raises(UsageError, match=text):
+        migrate(mariadb.url(name), application=account)
+    with closing(mariadb.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM mysql.user WHERE User LIKE 'nobody%'")
+        assert cursor.fetchone() == (0,)
