@@ -61,6 +61,10 @@ class Api:
         """Make a new object in the collection at `path`, and return it."""
         return self._request("POST", path, body)
 
+    def patch(self, path: str, change: Object) -> Object:
+        """Change the object at `path` where `change` says so, and return it."""
+        return self._request("PATCH", path, change, "application/merge-patch+json")
+
     def delete(self, path: str) -> None:
         """Ask for the deletion of the object at `path`."""
         self._request("DELETE", path)

@@ -1,8 +1,8 @@
 """The node's storage: makes a folder and a PersistentVolume for each claim of class `local-path`, and removes them.
 
-It behaves as the provisioner of that name does on k3s and kind, as far as claims can tell: volumes bind when the first
-pod is scheduled, are tied to the node, take one node's pods only, and follow the class' reclaim policy. As there, the
-size of a claim is recorded and not enforced. docs/adr/0001-sandbox-storage.md says why it is our own.
+It behaves as the provisioner of that name does on k3s and kind: volumes bind when the first pod is scheduled, are tied
+to the node, take one node's pods only, and follow the class' reclaim policy; the size of a claim is recorded and not
+enforced. Unlike there, a claim can grow, as it can on the storage of clouds. docs/adr/0001-sandbox-storage.md says why.
 Called as `python -m sandbox.volumes KUBECONFIG FOLDER`.
 """
 
@@ -57,6 +57,14 @@ def refusal(claim: Object) -> str | None:
     if (claim["spec"].get("selector") or {}) != {}:
         return "selector: class local-path makes new volumes and chooses none"
     return None
+
+
+def grown_to(claim: Object) -> str | None:
+    """Return the size that a bound claim asks for by now, when that is not the one it has."""
+    wanted = claim["spec"]["resources"]["requests"]["storage"]
+    status = claim.get("status") or {}
+    has = (status.get("capacity") or {}).get("storage")
+    return wanted if status.get("phase") == "Bound" and has is not None and wanted != has else None
 
 
 def volume_name(claim: Object) -> str:
@@ -129,8 +137,9 @@ class Provisioner:
         threading.Event().wait()
 
     def provide(self, claim: Object) -> None:
-        """Make the volume for the claim exist, if it wants one that this class has."""
+        """Make the volume for the claim exist, if it wants one that this class has, and be as large as it says."""
         if not wants_volume(claim):
+            self._grow(claim)
             return
         reason = refusal(claim)
         if reason is not None:
@@ -146,6 +155,17 @@ class Provisioner:
             if error.status != 409:
                 raise
         log.info("made %s for %s/%s", folder.name, claim["metadata"]["namespace"], claim["metadata"]["name"])
+
+    def _grow(self, claim: Object) -> None:
+        size = grown_to(claim)
+        if size is None or claim["spec"].get("volumeName") != volume_name(claim):
+            return
+        capacity = {"capacity": {"storage": size}}
+        self._api.patch(f"{_VOLUMES}/{volume_name(claim)}", {"spec": capacity})
+        metadata = claim["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/persistentvolumeclaims/{metadata['name']}/status"
+        self._api.patch(path, {"status": capacity})
+        log.info("%s is %s now", volume_name(claim), size)
 
     def remove(self, persistent_volume: Object) -> None:
         """Make a released volume and its data not exist, if its policy says so."""

@@ -232,6 +232,21 @@ def test_data_of_a_claim_stays_over_pods_and_goes_with_the_claim(
     wait("removal of the data", lambda: not folder.exists())
 
 
+def test_a_claim_grows_and_never_shrinks(space: Space) -> None:
+    space.claim("data", "local-path")
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    space.pod("writer", "exec sleep infinity", volumes=volumes)
+    path = f"{space.path}/persistentvolumeclaims/data"
+
+    space.api.patch(path, {"spec": {"resources": {"requests": {"storage": "2Gi"}}}})
+
+    wait("growth", lambda: space.api.get(path)["status"]["capacity"]["storage"] == "2Gi")
+    volume = space.api.get(f"/api/v1/persistentvolumes/{space.volume_of('data')}")
+    assert volume["spec"]["capacity"]["storage"] == "2Gi"
+    with pytest.raises(ApiError, match="can not be less than status"):
+        space.api.patch(path, {"spec": {"resources": {"requests": {"storage": "1Gi"}}}})
+
+
 def test_data_of_a_class_that_retains_outlives_its_claim(
     space: Space, api: Api, sandbox_instance: instance.Instance
 ) -> None:

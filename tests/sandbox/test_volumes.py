@@ -62,6 +62,24 @@ def test_a_claim_that_waits_for_something_else_gets_none(path: str, value: str |
     assert not volumes.wants_volume(changed(CLAIM, path, value))
 
 
+@pytest.mark.parametrize(
+    ("wanted", "phase", "has", "grown"),
+    [
+        ("1Gi", "Bound", "1Gi", None),
+        ("2Gi", "Bound", "1Gi", "2Gi"),
+        ("2Gi", "Pending", "1Gi", None),
+        ("2Gi", "Bound", None, None),
+    ],
+)
+def test_a_bound_claim_that_asks_for_another_size_has_grown(
+    wanted: str, phase: str, has: str | None, grown: str | None
+) -> None:
+    claim = changed(CLAIM, "spec|resources", {"requests": {"storage": wanted}})
+    claim["status"] = {"phase": phase, "capacity": {"storage": has} if has else {}}
+
+    assert volumes.grown_to(claim) == grown
+
+
 @pytest.mark.parametrize("mode", ["ReadWriteOnce", "ReadWriteOncePod", "ReadOnlyMany"])
 def test_modes_of_one_node_are_met(mode: str) -> None:
     assert volumes.refusal(changed(CLAIM, "spec|accessModes", [mode])) is None
