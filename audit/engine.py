@@ -90,6 +90,8 @@ class Engine:
         self._folder = Path(tempfile.mkdtemp(prefix="stores-engine-"))
         # The release's chart is a path relative to the project's root, where the engine starts its plugins.
         (self._folder / "charts").symlink_to(root / "charts")
+        # A release that is taken over names its chart as its own record does, by the chart's bare name.
+        (self._folder / "store").symlink_to(root / "charts/store")
         self._command: _Command | None = None
 
     def __enter__(self) -> Self:
@@ -233,7 +235,7 @@ class Engine:
                 "the passphrase does not open the state",
                 "set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the one it was made with",
             )
-        plugin = re.search(r"no (?:resource|language) plugin '([^']+)'", text)
+        plugin = re.search(r"no (?:resource|language) plugin '(?:pulumi-resource-|pulumi-language-)?([^']+)'", text)
         if plugin or "could not load plugin" in text:
             return ClusterUnreachableError(
                 "engine",

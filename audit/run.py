@@ -208,7 +208,8 @@ class Run:
             mine = {store_id: change for store_id, change in admitted.items() if change.cell == cell}
             for store_id, change in mine.items():
                 self._began[store_id] = time.monotonic()
-                self.tell(store_id, change.action, "Deleting" if change.action == "store.delete" else "Provisioning")
+                status: Status = "Deleting" if change.action == "store.delete" else "Provisioning"
+                self.tell(store_id, change.action.removeprefix("store.").replace("_", " "), status)
             outcomes |= self._apply_cell(observation, cell, options, mine)
         return outcomes
 
@@ -236,7 +237,7 @@ class Run:
         return outcomes
 
     def _not_done(self, observation: Observation, store_id: str, error: StoresError) -> StoreOutcome:
-        """Return the outcome of a change when the engine failed as a whole; a store that it never touched is as before."""
+        """Return the outcome of a change when the engine failed as a whole; an untouched store is as before."""
         row = observation.rows.get(store_id)
         touched = store_id in self._touched
         status: Status = "Failed" if touched or row is None else row.status

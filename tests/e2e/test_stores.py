@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from audit.probe import address_of
+from components import naming
 from tests.e2e.project import Done, Project, store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-TEA, BAR = "tea-x7k2m", "bar-p4n9d"
-# Another store's id, and a name that begins with the whole of it.
-TWIN = f"{TEA}-b2c4d"
+TEA, BAR = naming.new_store_id("tea"), naming.new_store_id("bar")
+# A name that is the whole of another store's id.
+TWIN = naming.new_store_id(TEA)
 
 
 @pytest.fixture(scope="module")
