@@ -118,6 +118,13 @@ def test_what_cannot_be_edited_is_an_error_and_says_what_to_write(text: str, pat
         with_value(parse(text, "f.yaml"), path, "X", ORDER)
 
 
+def test_an_edit_that_would_say_something_else_is_refused() -> None:
+    text = "a:\n  ? id\n  # the colon: in a comment\n  :\n"
+    assert parse(text, "f.yaml").data == {"a": {"id": None}}
+    with pytest.raises(ManifestError, match="cannot be edited; write X by hand"):
+        with_value(parse(text, "f.yaml"), ("a", "id"), "X", ORDER)
+
+
 def reads(document: YamlDocument, path: tuple[str | int, ...]) -> object:
     data: object = document.data
     for key in path:
