@@ -6,13 +6,14 @@ shows every repeated key, so that all problems of a file can be reported togethe
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from stacks.errors import Problem
@@ -72,7 +73,10 @@ def read(path: Path, where: str) -> YamlDocument:
 def parse(text: str, where: str) -> YamlDocument:
     """Return the document that `text` holds, with every problem of its form."""
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
+        with warnings.catch_warnings():
+            # A name that stands for nothing harms nobody; one that is used is a problem of its own.
+            warnings.simplefilter("ignore", ReusedAnchorWarning)
+            root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         return _unreadable(where, text, _syntax_problem(error, text, where))
     except YAMLError as error:

@@ -62,6 +62,10 @@ def test_a_syntax_error_has_its_line_and_a_cure(text: str, line: int) -> None:
     assert problem.cure
 
 
+def test_an_anchor_that_nothing_uses_is_no_problem_and_no_warning() -> None:
+    assert parse("a: &x 1\nb: &x 2\n", "f.yaml").data == {"a": 1, "b": 2}
+
+
 def test_deep_nesting_is_a_problem_and_not_a_crash() -> None:
     assert problems("[" * 5000) == ["f.yaml: nested too deeply to be read; flatten it"]
 

@@ -112,9 +112,7 @@ def test_removing_the_last_block_leaves_an_empty_list(before: str, after: str) -
     ("text", "path"), [("a: [1, 2]\n", ("a", "id")), ("a: text\n", ("a", "id")), ("a: {b: 1}\n", ("a",))]
 )
 def test_what_cannot_be_edited_is_an_error_and_says_what_to_write(text: str, path: tuple[str, ...]) -> None:
-    with pytest.raises(
-        ManifestError, match=r"f.yaml:1: a.* cannot be edited; write X by hand"
-    ):
+    with pytest.raises(ManifestError, match=r"f.yaml:1: a.* cannot be edited; write X by hand"):
         with_value(parse(text, "f.yaml"), path, "X", ORDER)
 
 
