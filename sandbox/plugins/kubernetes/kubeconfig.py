@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from sandbox.plugins.failures import NotSupportedError, PluginError
 
 _DEFAULT_PATH: Final = "~/.kube/config"
@@ -143,28 +145,14 @@ def _is_file(path: Path) -> bool:
 
 
 def _parsed(text: str, where: str) -> dict[str, Any]:
-    document = _json(text) or _yaml(text, where)
-    if not isinstance(document, dict) or "clusters" not in document:
-        raise PluginError(f"kubeconfig: {where} is neither a file nor a kubeconfig; correct it")
-    return document
-
-
-def _json(text: str) -> Any:
-    """Return the document if it is JSON, as the sandbox's own is: that spares every start the reading of YAML."""
     try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
-def _yaml(text: str, where: str) -> Any:
-    import yaml  # noqa: PLC0415 - not needed for a kubeconfig in JSON
-
-    try:
-        return yaml.safe_load(text)
+        document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         # The error's own text quotes the file, which holds credentials.
         raise PluginError(f"kubeconfig: {where} is not YAML; correct it") from error
+    if not isinstance(document, dict) or "clusters" not in document:
+        raise PluginError(f"kubeconfig: {where} is neither a file nor a kubeconfig; correct it")
+    return document
 
 
 def _named(document: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from sandbox.plugins.failures import NotSupportedError, PluginError
 from sandbox.plugins.wire import UNKNOWN, Asset, Properties, Secret, has_secret, has_unknown, plain
 
@@ -151,8 +153,6 @@ def _values(given: Mapping[str, Any]) -> Any:
 
 
 def _loaded(file: Any) -> dict[str, Any]:
-    import yaml  # noqa: PLC0415 - few releases have files of values
-
     if not isinstance(file, Asset) or file.uri:
         raise NotSupportedError("an entry of `valueYamlFiles` other than a file or a text")
     where = file.path or "a text"

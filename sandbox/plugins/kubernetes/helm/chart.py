@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from sandbox.plugins.failures import PluginError
 from sandbox.plugins.kubernetes.helm.program import Helm
 
@@ -58,8 +60,6 @@ def _chart_yaml(path: Path) -> str:
 
 
 def _parsed(text: str, reference: str) -> Chart:
-    import yaml  # noqa: PLC0415 - only runs with releases read YAML
-
     try:
         document: Mapping[str, Any] = yaml.safe_load(text) or {}
         kind = document.get("type") or "application"

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import yaml
+
 from sandbox.plugins.kubernetes.client import ApiError, Client
 
 # Which resource of which stack made a record, and in which operation. Helm copies labels to later revisions, so an
@@ -107,8 +109,6 @@ def _decoded(text: str) -> Release:
 
 def resource_names(manifest: str) -> dict[str, list[str]]:
     """Return the names of a manifest's objects by kind, as the official plugin groups them."""
-    import yaml  # noqa: PLC0415 - only runs with releases read YAML
-
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     names: dict[str, set[str]] = {}
     for document in yaml.load_all(manifest, Loader=loader):
