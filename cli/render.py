@@ -91,7 +91,7 @@ def print_usage(output: Output, usage: Usage, owner: str | None) -> None:
             found.owner,
             f"{found.used} of {found.limit}",
             f"{found.starts} of {found.starts_limit}",
-            moment(found.retry_at),
+            "now" if found.retry_at is not None and found.retry_at <= usage.at else moment(found.retry_at),
         ]
         for found in usage.owners
         if owner in (None, found.owner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -140,7 +140,7 @@ class FakeGate:
 
     def usage(self) -> Usage:
         self._call("usage")
-        owners = (OwnerUsage("alice", 1, 10, 2, 5, None), OwnerUsage("bob", 3, 3, 5, 5, AT))
+        owners = (OwnerUsage("alice", 1, 10, 2, 5, AT), OwnerUsage("bob", 2, 3, 5, 5, AT + timedelta(minutes=9)))
         return Usage(self.environment, owners, 4, 100, 3600, AT)
 
 

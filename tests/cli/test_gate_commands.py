@@ -188,12 +188,12 @@ def test_credentials_are_printed_and_nothing_else(gate, stores) -> None:
 def test_limits_show_the_use_of_all_owners_or_of_one(gate, stores) -> None:
     assert stores("limits").out == (
         "owner  stores   creations in 60 min  next creation from\n"
-        "alice  1 of 10  2 of 5               -\n"
-        "bob    3 of 3   5 of 5               2026-11-23 08:30:05Z\n"
+        "alice  1 of 10  2 of 5               now\n"
+        "bob    2 of 3   5 of 5               2026-11-23 08:39:05Z\n"
         "in all: 4 of 100 stores of local\n"
     )
     assert "bob" not in stores("limits", "alice").out
-    assert json.loads(stores("limits", "bob", "--json").out)["used"] == 3
+    assert json.loads(stores("limits", "bob", "--json").out)["used"] == 2
     assert stores("limits", "zoe").code == 2
 
 
