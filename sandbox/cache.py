@@ -44,8 +44,10 @@ def ensure(entry: Path, build: Callable[[Path], None], *, waiting: Callable[[], 
     with locked(entry.with_name(f"{entry.name}.lock"), waiting=waiting):
         if entry.is_dir():
             return entry
-        unfinished = entry.with_name(f"{entry.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        # A compiler whose caller was killed may still write: each build has a folder of its own.
+        for left in entry.parent.glob(f"{entry.name}.unfinished-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        unfinished = entry.with_name(f"{entry.name}.unfinished-{os.getpid()}")
         unfinished.mkdir()
         build(unfinished)
         _flush(unfinished)

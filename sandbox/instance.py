@@ -133,58 +133,32 @@ def up(
     """
     folder = folder_of(root, name)
     machine.require([root, cache.root()])
-    lock = folder.with_name(f"{name}.lock")
     waiting = Progress("start", f"waiting for another command that works on sandbox {name}")
-    with cache.locked(lock, waiting=lambda: report(waiting)), ExitStack() as stack:
+    with cache.locked(folder.with_name(f"{name}.lock"), waiting=lambda: report(waiting)), ExitStack() as stack:
         _remove_leftovers(root, name, report)
         known = record.load(folder)
-        sockets: dict[int, socket.socket] = {}
-        if known is None:
-            sockets = _listen(stack, http_port, https_port)
-        elif http_port not in {0, known.http_port}:
-            raise UsageError(
-                "sandbox",
-                f"{name} runs with HTTP port {known.http_port}, and {http_port} is asked for",
-                "run `stores sandbox down` first, or set stores:urlPort in Pulumi.local.yaml back",
-            )
-        found_packages = packages.build(cache.root(), report)
-        found_programs = programs.build(cache.root(), report)
-        archives = contents.archives(root, cache.root(), found_programs, report)
-        layout = node.Layout(folder)
-        _make_folder(folder, found_programs)
+        # A taken port is found before minutes of building, and the sockets are held until the node has them.
+        sockets = _listen(stack, http_port, https_port) if known is None else {}
+        if known is not None:
+            _require_port(name, known, http_port)
+        supplies = _supplies(root, report)
+        _make_folder(folder, supplies.programs)
         snapshotter = machine.snapshotter(folder)
-        made_of = cache.key_of(str(found_packages.root), *map(str, found_programs.values()))
-        if known is not None and known.made_of != made_of:
-            report(Progress("start", f"{name} runs with programs of before; `stores sandbox down` first takes the new"))
         if known is None:
             report(Progress("start", f"starting sandbox {name}"))
-            found = node.Machine(
-                programs=found_programs,
-                packages=found_packages,
-                python=Path(sys.executable),
-                snapshotter=snapshotter,
-                cgroup=launch.cgroup_name(root.resolve(), name),
-            )
-            identity = launch.start(layout, found, sockets, name=name)
-            known = record.Record(
-                identity=identity,
-                started_at=datetime.now(UTC).isoformat(),
-                http_port=_port(sockets, _HTTP) or 0,
-                https_port=_port(sockets, _HTTPS),
-                api_port=_port(sockets, node.API_PORT) or 0,
-                made_of=made_of,
-                versions={**programs.VERSIONS, **found_packages.versions()},
-            )
-            known.save(folder)
-        contents.Contents(layout, known.identity, found_packages, known.http_port, report).fill(archives, snapshotter)
+            known = _start(root, name, supplies, sockets, snapshotter)
+        elif known.made_of != supplies.key:
+            report(Progress("start", f"{name} runs with programs of before; `stores sandbox down` first takes the new"))
+        layout = node.Layout(folder)
+        filling = contents.Contents(layout, known.identity, supplies.packages, known.http_port, report)
+        filling.fill(supplies.archives, snapshotter)
     return _instance(name, folder, known)
 
 
 def build(root: Path, *, report: Report = silent) -> None:
     """Make the cache hold everything that instances and tests are made of, and start nothing."""
     machine.require([root, cache.root()])
-    packages.build(cache.root(), report)
-    contents.archives(root, cache.root(), programs.build(cache.root(), report, for_tests=True), report)
+    _supplies(root, report, for_tests=True)
 
 
 def down(root: Path, name: str = DEFAULT, *, report: Report = silent) -> DownReport:
@@ -251,6 +225,59 @@ def folder_of(root: Path, name: str) -> Path:
     return root.resolve() / ".stores" / "sandbox" / name
 
 
+@dataclass(frozen=True)
+class _Supplies:
+    """Everything of the cache that an instance is made of."""
+
+    packages: packages.Packages
+    programs: Mapping[str, Path]
+    archives: Sequence[Path]
+
+    @property
+    def key(self) -> str:
+        return cache.key_of(str(self.packages.root), *sorted(str(path) for path in self.programs.values()))
+
+
+def _supplies(root: Path, report: Report, *, for_tests: bool = False) -> _Supplies:
+    found_packages = packages.build(cache.root(), report)
+    found_programs = programs.build(cache.root(), report, for_tests=for_tests)
+    archives = contents.archives(root, cache.root(), found_programs, report)
+    return _Supplies(found_packages, found_programs, archives)
+
+
+def _start(
+    root: Path, name: str, supplies: _Supplies, sockets: Mapping[int, socket.socket], snapshotter: str
+) -> record.Record:
+    folder = folder_of(root, name)
+    found = node.Machine(
+        programs=supplies.programs,
+        packages=supplies.packages,
+        python=Path(sys.executable),
+        snapshotter=snapshotter,
+        cgroup=launch.cgroup_name(root.resolve(), name),
+    )
+    known = record.Record(
+        identity=launch.start(node.Layout(folder), found, sockets, name=name),
+        started_at=datetime.now(UTC).isoformat(),
+        http_port=_port(sockets[_HTTP]),
+        https_port=_port(sockets[_HTTPS]) if _HTTPS in sockets else None,
+        api_port=_port(sockets[node.API_PORT]),
+        made_of=supplies.key,
+        versions={**programs.VERSIONS, **supplies.packages.versions()},
+    )
+    known.save(folder)
+    return known
+
+
+def _require_port(name: str, known: record.Record, http_port: int) -> None:
+    if http_port not in {0, known.http_port}:
+        raise UsageError(
+            "sandbox",
+            f"{name} runs with HTTP port {known.http_port}, and {http_port} is asked for",
+            "run `stores sandbox down` first, or set stores:urlPort in Pulumi.local.yaml back",
+        )
+
+
 def _listen(stack: ExitStack, http_port: int, https_port: int | None) -> dict[int, socket.socket]:
     wanted = {_HTTP: (http_port, "the stores"), node.API_PORT: (0, "the Kubernetes API")}
     if https_port is not None:
@@ -261,8 +288,8 @@ def _listen(stack: ExitStack, http_port: int, https_port: int | None) -> dict[in
     }
 
 
-def _port(sockets: Mapping[int, socket.socket], inside: int) -> int | None:
-    return int(sockets[inside].getsockname()[1]) if inside in sockets else None
+def _port(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])
 
 
 def _make_folder(folder: Path, found: Mapping[str, Path]) -> None:

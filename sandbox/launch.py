@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from sandbox import cgroups, machine, node, process, supervisor
+from sandbox import cgroups, configuration, machine, node, process, supervisor
+from sandbox.components import components
 from stacks.errors import ClusterUnreachableError, UsageError
 
 HOST: Final = "127.0.0.1"
@@ -62,12 +63,12 @@ def start(
     """Start the node of an instance and return its process. `sockets` maps ports of the node to listening sockets."""
     api_port = sockets[node.API_PORT].getsockname()[1]
     cluster_name = f"stores-sandbox-{name}"
-    admin = node.write(layout, found, cluster=cluster_name, server=f"https://{HOST}:{api_port}")
+    admin = configuration.write(layout, found, cluster=cluster_name, server=f"https://{HOST}:{api_port}")
     kubeconfig = layout.folder / "kubeconfig"
     kubeconfig.touch(mode=0o600)
     kubeconfig.write_text(admin)
     forwards = [node.Forward(listener.fileno(), port) for port, listener in sockets.items()]
-    layout.plan.write_text(node.plan(node.components(layout, found, forwards)))
+    layout.plan.write_text(node.plan(components(layout, found, forwards)))
     cgroups.make(found.cgroup)
     command = [
         str(shutil.which("unshare")), *machine.NAMESPACES,

@@ -124,7 +124,7 @@ def build(cache_root: Path, report: Report, *, for_tests: bool = False) -> Mappi
     entries = _entries(cache_root, go, for_tests=for_tests)
     missing = [group for group in entries if not entries[group].is_dir()]
     pace = Pace({group.name: group.expected_s for group in missing})
-    for ordinal, group in enumerate(missing):
+    for ordinal, group in enumerate(missing, start=1):
         watch = _Watch(group, ordinal, len(missing), pace, report)
         cache.ensure(entries[group], partial(_compile, group, watch), waiting=watch.waiting)
     return _paths(entries)
@@ -226,23 +226,28 @@ class _Watch:
         self._started = time.monotonic()
 
     def waiting(self) -> None:
-        self._say(f"waiting for another build of {self._group.name}", None)
+        self._say("waiting for another build of", None)
 
     def downloading(self) -> None:
-        self._say(f"{self._group.name} {self._group.version}: fetching module sources", 0.0)
+        self._say("fetching sources of", 0.0)
 
     def compiling(self) -> None:
-        fraction = min(self.packages_done / self.packages_total, 1.0) if self.packages_total else 0.0
-        count = f"{self.packages_done} of {self.packages_total} packages" if self.packages_total else "linking"
-        self._say(f"{self._group.name} {self._group.version}: {count}", fraction)
+        self._say("compiling", min(self.packages_done / self.packages_total, 1.0) if self.packages_total else 0.0)
 
     def finished(self) -> None:
         self._pace.finish(self._group.name, time.monotonic() - self._started)
 
-    def _say(self, detail: str, fraction: float | None) -> None:
+    def _say(self, doing: str, fraction: float | None) -> None:
         elapsed_s = time.monotonic() - self._started
-        remaining_s = None if fraction is None else self._pace.remaining_s(self._group.name, elapsed_s, fraction)
-        self._report(Progress("programs", detail, done=self._ordinal, total=self._total, remaining_s=remaining_s))
+        self._report(
+            Progress(
+                "programs",
+                f"{doing} {self._group.name} {self._group.version} ({self._ordinal} of {self._total})",
+                done=min(self.packages_done, self.packages_total) if self.packages_total else None,
+                total=self.packages_total or None,
+                remaining_s=None if fraction is None else self._pace.remaining_s(self._group.name, elapsed_s, fraction),
+            )
+        )
 
 
 def _compile(group: Group, watch: _Watch, folder: Path) -> None:

@@ -34,13 +34,14 @@ def test_a_build_that_fails_leaves_no_entry(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_build_left_is_never_part_of_an_entry(tmp_path: Path) -> None:
-    left = tmp_path / "one.unfinished"
+    left = tmp_path / "one.unfinished-12345"
     left.mkdir()
     (left / "half").write_text("half")
 
     entry = cache.ensure(tmp_path / "one", lambda folder: (folder / "whole").touch())
 
     assert [path.name for path in entry.iterdir()] == ["whole"]
+    assert not left.exists()
 
 
 def test_a_second_builder_waits_for_the_first_and_builds_nothing(tmp_path: Path) -> None:

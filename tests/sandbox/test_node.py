@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import cache, node, packages
+from sandbox import cache, configuration, node, packages
+from sandbox.components import components
 from sandbox.node import Forward, Layout, Machine
 from sandbox.progress import silent
 
@@ -31,13 +32,13 @@ def machine() -> Machine:
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory, machine: Machine) -> Layout:
     found = Layout(tmp_path_factory.mktemp("instance"))
-    text = node.write(found, machine, cluster="stores-sandbox-test", server="https://127.0.0.1:40000")
+    text = configuration.write(found, machine, cluster="stores-sandbox-test", server="https://127.0.0.1:40000")
     (found.folder / "kubeconfig").write_text(text)
     return found
 
 
 def test_a_plan_is_read_as_it_was_written(layout: Layout, machine: Machine) -> None:
-    written = node.components(layout, machine, [Forward(5, 80)])
+    written = components(layout, machine, [Forward(5, 80)])
 
     read = node.read_plan(json.dumps(json.loads(node.plan(written))))
 
@@ -47,7 +48,7 @@ def test_a_plan_is_read_as_it_was_written(layout: Layout, machine: Machine) -> N
 
 
 def test_every_component_starts_after_what_it_asks_first(layout: Layout, machine: Machine) -> None:
-    needs = {component.name: tuple(component.needs_ports) for component in node.components(layout, machine, [])}
+    needs = {component.name: tuple(component.needs_ports) for component in components(layout, machine, [])}
 
     assert needs["etcd"] == ()
     assert needs["kube-apiserver"] == (node.ETCD_PORT,)
@@ -56,7 +57,7 @@ def test_every_component_starts_after_what_it_asks_first(layout: Layout, machine
 
 def test_no_secret_is_on_a_command_line(layout: Layout, machine: Machine) -> None:
     tokens = [row[0] for row in csv.reader((layout.keys / "tokens.csv").read_text().splitlines())]
-    plan = node.plan(node.components(layout, machine, []))
+    plan = node.plan(components(layout, machine, []))
 
     assert len(set(tokens)) == 6
     assert not any(token in plan for token in tokens)
@@ -71,7 +72,7 @@ def test_secrets_can_be_read_by_their_owner_only(layout: Layout) -> None:
 
 
 def test_tokens_name_the_users_and_groups_that_kubernetes_knows() -> None:
-    rows = list(csv.reader(node.token_file({"admin": "a", "kubelet": "b", "kube-proxy": "c"}).splitlines()))
+    rows = list(csv.reader(configuration.token_file({"admin": "a", "kubelet": "b", "kube-proxy": "c"}).splitlines()))
 
     assert rows == [
         ["a", "sandbox-admin", "sandbox-admin", "system:masters"],
@@ -126,7 +127,7 @@ def test_the_addresses_do_not_overlap_and_hold_all_pods() -> None:
 
 
 def test_containerd_is_configured_for_this_instance_alone(layout: Layout, machine: Machine) -> None:
-    content = tomllib.loads(node.containerd_configuration(layout, machine))
+    content = tomllib.loads(configuration.containerd_configuration(layout, machine))
     pods = content["plugins"]["io.containerd.grpc.v1.cri"]
 
     assert content["root"].startswith(str(layout.folder))
@@ -135,7 +136,7 @@ def test_containerd_is_configured_for_this_instance_alone(layout: Layout, machin
 
 
 def test_what_others_use_of_the_machine_evicts_no_shop(layout: Layout, machine: Machine) -> None:
-    content = node.kubelet_configuration(layout, machine)
+    content = configuration.kubelet_configuration(layout, machine)
 
     assert content["imageGCHighThresholdPercent"] == 100
     assert set(content["evictionHard"].values()) == {"0%"}

@@ -53,7 +53,10 @@ def test_a_build_says_how_far_it_is_and_how_long_is_left(group: Group, tmp_path:
     programs.build(tmp_path / "cache", said.append)
 
     assert {progress.step for progress in said} == {"programs"}
-    assert all(progress.total == 1 and progress.remaining_s is not None for progress in said)
+    assert said[0].detail == "fetching sources of tiny v1.2.3 (1 of 1)"
+    assert said[-1].detail == "compiling tiny v1.2.3 (1 of 1)"
+    assert said[-1].total is not None
+    assert all(progress.remaining_s is not None for progress in said)
 
 
 @pytest.mark.parametrize("file", ["go.mod", "go.sum", "main.go"])
