@@ -1,0 +1,143 @@
+"""What must survive in a protected environment, tried on a live store: edits, accidents and plain `pulumi`.
+
+Source of each claim: docs/architecture.md, "What survives what". Tests go on where the one before ended.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.migrations import migrate
+from audit.probe import ask
+from components import naming
+from tests.audit import mariadb_server
+from tests.e2e.project import Project, store
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+TEA = naming.new_store_id("vault")
+
+
+@pytest.fixture(scope="module")
+def project(make_project: Callable[[], Project]) -> Iterator[Project]:
+    """Return a protected project: its ledger is a MariaDB, since a protected environment refuses SQLite."""
+    made = make_project()
+    made.configure(protected=True, singleHost=True)
+    with mariadb_server.running(*mariadb_server.NOT_DURABLE) as server:
+        url = server.url(server.new_database())
+        migrate(url)
+        yield Project(made.root, {**made.variables, "STORES_LEDGER_URL": url})
+
+
+def resources(project: Project) -> list[dict[str, Any]]:
+    exported = project.pulumi("stack", "export", "--stack", "local")
+    assert exported.code == 0, str(exported)
+    found: list[dict[str, Any]] = exported.data["deployment"].get("resources", [])
+    return found
+
+
+def alive(project: Project) -> bool:
+    (found,) = [found for found in project.stores("status", "--json").data if found["store_id"] == TEA]
+    return ask(found["url"]).ok
+
+
+def encrypted_passwords(project: Project) -> dict[str, str]:
+    return {
+        found["urn"]: json.dumps(found["outputs"]["result"])
+        for found in resources(project)
+        if found["type"] == "random:index/randomPassword:RandomPassword"
+    }
+
+
+def test_a_plain_up_is_refused_and_a_preview_is_free(project: Project) -> None:
+    project.write(store(TEA))
+    assert project.pulumi("stack", "init", "local").code == 0
+    preview = project.pulumi("preview", "--stack", "local")
+    assert preview.code == 0, str(preview)
+    plain = project.pulumi("up", "--stack", "local", "--yes", "--skip-preview")
+    assert plain.code != 0
+    assert "it is protected: a plain `pulumi up` asks no limit and leaves no audit trail" in plain.out + plain.err
+    assert [found for found in resources(project) if found["type"] != "pulumi:pulumi:Stack"] == []
+
+
+def test_every_resource_is_protected(project: Project) -> None:
+    done = project.stores("up")
+    assert done.code == 0, str(done)
+    unprotected = {
+        found["urn"]
+        for found in resources(project)
+        if not found.get("protect") and not found["type"].startswith(("pulumi:pulumi:", "pulumi:providers:random"))
+    }
+    assert unprotected == set()
+
+
+def test_destroy_deletes_nothing(project: Project) -> None:
+    before = {found["urn"] for found in resources(project)}
+    destroyed = project.pulumi("destroy", "--stack", "local", "--yes", "--skip-preview")
+    assert destroyed.code != 0
+    assert "protected" in destroyed.out + destroyed.err
+    assert {found["urn"] for found in resources(project)} == before
+    assert alive(project)
+
+
+def test_a_changed_length_changes_no_password(project: Project) -> None:
+    before = encrypted_passwords(project)
+    component = project.root / "components/store_tenant.py"
+    text = component.read_text()
+    component.write_text(text.replace("PASSWORD_LENGTH: Final = 24", "PASSWORD_LENGTH: Final = 32"))
+    preview = project.pulumi("preview", "--stack", "local", "--expect-no-changes")
+    component.write_text(text)
+    assert "PASSWORD_LENGTH: Final = 24" in text
+    assert preview.code == 0, str(preview)
+    assert encrypted_passwords(project) == before
+    assert len(before) == 4
+
+
+def test_another_address_of_the_same_cluster_replaces_nothing(project: Project) -> None:
+    kubeconfig = project.root.parent / "other-address"
+    text = Path(project.variables["KUBECONFIG"]).read_text()
+    kubeconfig.write_text(re.sub(r"https://127\.0\.0\.1:", "https://localhost:", text))
+    assert "https://localhost:" in kubeconfig.read_text()
+    preview = project.pulumi("preview", "--stack", "local", "--expect-no-changes", KUBECONFIG=str(kubeconfig))
+    assert preview.code == 0, str(preview)
+
+
+def test_a_vanished_block_is_refused_by_the_gate_and_by_the_engine(project: Project) -> None:
+    project.write()
+    done = project.stores("up")
+    assert done.code == 3, str(done)
+    preview = project.pulumi("preview", "--stack", "local")
+    assert preview.code != 0
+    assert "protected" in preview.out + preview.err
+    project.write(store(TEA))
+
+
+def test_volumes_stay_when_the_release_goes(project: Project) -> None:
+    manifest = project.helm("get", "manifest", TEA, "--namespace", f"store-{TEA}").out
+    claims = [part for part in manifest.split("---") if "kind: PersistentVolumeClaim" in part]
+    assert len(claims) == 2
+    assert all("helm.sh/resource-policy: keep" in claim for claim in claims)
+
+
+def test_a_tombstone_begins_a_grace_in_which_the_shop_serves_on(project: Project) -> None:
+    assert project.stores("rm", TEA).code == 0
+    done = project.stores("up")
+    assert done.code == 0, str(done)
+    (found,) = project.stores("status", "--json").data
+    assert found["status"] == "Deleting"
+    assert "kept until" in found["reason"]
+    assert alive(project)
+
+
+def test_after_its_grace_the_store_goes_and_frees_its_slot(project: Project) -> None:
+    project.configure(deletionGraceHours=0)
+    done = project.stores("up")
+    assert done.code == 0, str(done)
+    assert project.stores("limits", "--json").data["total_used"] == 0
+    assert [found for found in resources(project) if TEA in found["urn"]] == []
