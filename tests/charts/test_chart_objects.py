@@ -103,6 +103,11 @@ def test_a_store_fits_its_quota_while_a_new_web_pod_starts(
     assert used + amount(kept_free) <= amount(quota)
 
 
+def test_a_container_that_fails_leaves_its_last_words_in_the_pods_status(rendered: Rendered) -> None:
+    for name, container in rendered.containers():
+        assert container["terminationMessagePolicy"] == "FallbackToLogsOnError", name
+
+
 def test_no_secret_is_in_the_rendered_chart(chart: Chart) -> None:
     rendered = chart.render({"serviceAccount": {"create": True}})
     assert "Secret" not in {o["kind"] for o in rendered.objects}

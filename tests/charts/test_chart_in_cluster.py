@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.instance import Instance
+
+from .live import Cluster, Release, eventually
+from .rendering import Chart
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(sandbox_instance: Instance, chart: Chart) -> Cluster:
+    return Cluster(sandbox_instance.kubeconfig, sandbox_instance.http_port, chart.helm)
+
+
+def made(cluster: Cluster) -> Iterator[Release]:
+    release = Release(cluster, f"chart-{secrets.token_hex(3)}")
+    cluster.make_namespace(release.name)
+    release.make_credentials()
+    yield release
+    cluster.delete_namespace(release.name)
+
+
+@pytest.fixture
+def empty(cluster: Cluster) -> Iterator[Release]:
+    """Return a release that is not installed yet."""
+    yield from made(cluster)
+
+
+@pytest.fixture(scope="module")
+def shop(cluster: Cluster) -> Iterator[Release]:
+    """Return a release that is installed by plain Helm, in a namespace of the restricted profile."""
+    for release in made(cluster):
+        release.install({"store": {"title": 'Bob\'s "Tea" & Co'}})
+        yield release
+
+
+def newest_web_pod(release: Release) -> str:
+    return str(release.pods("wordpress")[-1].metadata.name)
+
+
+def test_plain_helm_makes_a_shop_that_answers(shop: Release) -> None:
+    front = shop.get("/")
+    assert front.code == 200
+    assert "<title>Bob&#039;s &quot;Tea&quot; &amp; Co</title>" in front.body
+    assert shop.get("/wp-login.php").code == 200
+    # Pretty permalinks are on: this is the post that every new WordPress has.
+    assert shop.get("/hello-world/").code == 200
+
+
+def test_the_login_page_stays_on_the_shops_own_address(shop: Release) -> None:
+    assert f'action="http://{shop.host}/wp-login.php"' in shop.get("/wp-login.php").body
+
+
+def test_a_second_start_installs_nothing_again(shop: Release) -> None:
+    before = shop.pods("wordpress")[-1].metadata.name
+    assert "WordPress is installed" in shop.log(before, "install")
+    shop.upgrade("--set", "web.php.uploadMaxMib=65")
+    assert newest_web_pod(shop) != before
+    log = shop.log(newest_web_pod(shop), "install")
+    assert "step-10-core.php done" in log
+    assert "WordPress is installed" not in log
+    assert "is now" not in log
+
+
+def test_a_new_title_in_the_values_reaches_the_shop(shop: Release) -> None:
+    shop.upgrade("--set-string", "store.title=Coffee")
+    assert "<title>Coffee</title>" in shop.get("/").body
+
+
+def test_an_upgrade_and_a_rollback_lose_no_request(shop: Release) -> None:
+    answers: Counter[str] = Counter()
+    over = threading.Event()
+
+    def visit() -> None:
+        while not over.is_set():
+            try:
+                answer = shop.get("/wp-login.php")
+            except OSError as error:
+                answers[repr(error)] += 1
+            else:
+                answers["200" if answer.code == 200 else f"{answer.code} {answer.body}"] += 1
+
+    visitor = threading.Thread(target=visit)
+    visitor.start()
+    try:
+        shop.upgrade("--set", "web.php.uploadMaxMib=66")
+        shop.rollback()
+        eventually(lambda: len(shop.pods("wordpress")) == 1, "the old web pods are gone")
+    finally:
+        over.set()
+        visitor.join()
+    assert set(answers) == {"200"}
+    assert answers["200"] > 50
+
+
+def test_uploads_are_never_run_as_programs(shop: Release) -> None:
+    assert shop.get("/wp-content/uploads/anything.php").code == 403
+
+
+def test_a_release_that_is_installed_again_finds_its_shop(shop: Release) -> None:
+    shop.uninstall()
+    # Not the title of the first installation: this one comes from the kept database.
+    shop.install({"store": {"title": "Coffee"}})
+    assert "WordPress is installed" not in shop.log(newest_web_pod(shop), "install")
+    assert "<title>Coffee</title>" in shop.get("/").body
+
+
+def test_pods_killed_in_the_middle_of_the_first_installation_do_no_harm(empty: Release) -> None:
+    empty.install({"store": {"title": "Survivor"}}, wait=False)
+    eventually(lambda: empty.pods("mariadb") and empty.pods("mariadb")[0].status.phase == "Running", "MariaDB starts")
+    empty.kill(f"{empty.name}-mariadb-0")
+
+    def installing() -> bool:
+        states = [state for pod in empty.pods("wordpress") for state in pod.status.init_container_statuses or []]
+        return any(state.name == "install" and state.state.running for state in states)
+
+    eventually(installing, "the install runs")
+    empty.kill(newest_web_pod(empty))
+    empty.install({"store": {"title": "Survivor"}})
+    assert "<title>Survivor</title>" in empty.get("/").body
+
+
+def test_a_wrong_password_is_told_with_its_cure(empty: Release) -> None:
+    empty.install({})
+    patch = {"stringData": {"mariadb-password": "another"}}
+    empty.cluster.core.patch_namespaced_secret(f"{empty.name}-credentials", empty.name, patch)
+    empty.kill(newest_web_pod(empty))
+
+    def said() -> str:
+        """Return what a failed container of the newest pod said last, as the pod's status has it."""
+        states = [state for pod in empty.pods("wordpress") for state in pod.status.init_container_statuses or []]
+        ends = [end.terminated for state in states for end in (state.state, state.last_state) if end.terminated]
+        return "".join(end.message or "" for end in ends if end.exit_code != 0)
+
+    eventually(lambda: "Access denied for user 'wordpress'" in said(), "the install is refused")
+    assert "put back the mariadb-password of that time into the credentials Secret" in said()
