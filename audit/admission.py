@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
 
 from audit import entries, idempotency, leases, slots
 from audit.chain import from_json
@@ -29,7 +29,7 @@ from audit.records import (
     NewEntry,
     RunRequest,
 )
-from audit.tables import ALL_OWNERS, NAME_LENGTH, audit_logs, from_us, intents, stores, to_us
+from audit.tables import ALL_OWNERS, NAME_LENGTH, Moment, audit_logs, from_us, intents, stores, to_us
 from stacks.errors import InternalError, ManifestError, UsageError
 
 
@@ -45,6 +45,17 @@ class _Judged:
     @property
     def is_creation(self) -> bool:
         return self.claim.new
+
+
+_KNOWN: Final[Select[Any]] = select(
+    stores.c.store_id, stores.c.owner, stores.c.cell, stores.c.status, stores.c.holds_slot
+).where(stores.c.environment == bindparam("environment"), stores.c.store_id.in_(bindparam("ids", expanding=True)))
+_STARTS: Final[Select[Any]] = select(intents.c.owner, intents.c.admitted_at).where(
+    intents.c.environment == bindparam("environment"),
+    intents.c.creation == 1,
+    intents.c.admitted_at > bindparam("since", type_=Moment),
+)
+_STARTS_OF: Final[Select[Any]] = _STARTS.where(intents.c.owner.in_(bindparam("owners", expanding=True)))
 
 
 def check(request: RunRequest) -> None:
@@ -63,13 +74,13 @@ def check(request: RunRequest) -> None:
 
 def admit(connection: Connection, clock: Clock, request: RunRequest) -> Admission:
     """Return what may go; all of it is recorded when the transaction commits."""
-    locked = slots.lock(connection, clock, request.environment)
+    locked = slots.lock(connection, clock, request.environment, _owners(request))
     if request.idempotency_key is not None:
         earlier = idempotency.replay(connection, request, locked.now)
         if earlier is not None:
             return Admission((), (), earlier)
     fencing = leases.check_held(connection, request.environment, request.leases, locked.now)
-    judged = _judge(connection, request, locked)
+    judged, locked = _judge(connection, request, locked)
     admitted = [j for j in judged if j.verdict.allowed or request.override_reason is not None]
     denied = [j for j in judged if j not in admitted]
     if admitted:
@@ -81,18 +92,17 @@ def admit(connection: Connection, clock: Clock, request: RunRequest) -> Admissio
     denials = {id(item): _denial(item, request.limits) for item in denied}
     for item in denied:
         _store_denied(connection, request, locked.now, item.row, denials[id(item)])
-    recorded = entries.append(connection, clock, _entries(request, judged, denials))
-    seqs = {e.store_id: e.seq for e in recorded if e.outcome == "unknown"}
-    rows = [_intent(request, locked.now, item, fencing, seqs[item.change.store_id]) for item in admitted]
-    if rows:
+    if admitted:
+        rows = [_intent(request, number, locked.now, item, fencing) for number, item in enumerate(admitted)]
         connection.execute(insert(intents), rows)
+    entries.append(connection, clock, _entries(request, judged, denials))
     return Admission(tuple(item.change for item in admitted), tuple(denials[id(item)] for item in denied))
 
 
 def foresee(connection: Connection, clock: Clock, request: RunRequest) -> tuple[Denial, ...]:
     """Return what the limits would deny if the request were made now. It locks and records nothing."""
-    state = slots.seen(connection, clock, request.environment)
-    judged = _judge(connection, request, state)
+    state = slots.seen(connection, clock, request.environment, _owners(request))
+    judged, _ = _judge(connection, request, state)
     return tuple(_denial(item, request.limits) for item in judged if not item.verdict.allowed)
 
 
@@ -116,37 +126,42 @@ def _names(change: Change) -> tuple[str, ...]:
     return (change.store_id, change.name, change.owner, change.cell, change.action)
 
 
-def _judge(connection: Connection, request: RunRequest, locked: slots.Locked) -> list[_Judged]:
+def _owners(request: RunRequest) -> set[str]:
+    return {change.owner for change in request.changes}
+
+
+def _judge(connection: Connection, request: RunRequest, locked: slots.Locked) -> tuple[list[_Judged], slots.Locked]:
+    """Return each change with its verdict, and the counters of every owner that is concerned."""
     ids = [change.store_id for change in request.changes]
-    query = select(stores).where(stores.c.environment == request.environment, stores.c.store_id.in_(ids))
-    rows = {row.store_id: row for row in connection.execute(query)}
+    found = connection.execute(_KNOWN, {"environment": request.environment, "ids": ids}) if ids else ()
+    rows = {row.store_id: row for row in found}
     claims = [_claim(change, rows.get(change.store_id)) for change in request.changes]
-    owners = {c.owner for c in claims} | {c.moved_from for c in claims if c.moved_from is not None}
-    tally = Tally(
-        total=locked.total,
-        used=slots.used(connection, request.environment, sorted(owners)),
-        starts=starts(connection, request.environment, request.limits, locked.now, {c.owner for c in claims if c.new}),
-    )
+    left = {claim.moved_from for claim in claims if claim.moved_from is not None}
+    locked = slots.with_owners(connection, locked, left - locked.used.keys())
+    new_owners = {claim.owner for claim in claims if claim.new}
+    begun = starts(connection, request.environment, request.limits, locked.now, new_owners)
+    tally = Tally(locked.total, locked.used, begun)
     verdicts = judge(claims, tally, limits=request.limits, owner_limits=request.owner_limits, now=locked.now)
-    return [
+    judged = [
         _Judged(_as_it_is(change, claim), rows.get(change.store_id), claim, verdict)
         for change, claim, verdict in zip(request.changes, claims, verdicts, strict=True)
     ]
+    return judged, locked
 
 
 def starts(
     connection: Connection, environment: str, limits: Limits, now: datetime, owners: set[str] | None = None
 ) -> dict[str, list[datetime]]:
     """Return when the creations of each owner began that still count; of all owners with None."""
-    query = select(intents.c.owner, intents.c.admitted_at).where(
-        intents.c.environment == environment, intents.c.creation == 1, intents.c.admitted_at > now - limits.window
-    )
-    if owners is not None:
-        if not owners:
-            return {}
-        query = query.where(intents.c.owner.in_(sorted(owners)))
+    if owners is not None and not owners:
+        return {}
+    values: dict[str, object] = {"environment": environment, "since": now - limits.window}
+    if owners is None:
+        rows = connection.execute(_STARTS, values)
+    else:
+        rows = connection.execute(_STARTS_OF, values | {"owners": sorted(owners)})
     found: dict[str, list[datetime]] = {}
-    for row in connection.execute(query):
+    for row in rows:
         found.setdefault(row.owner, []).append(row.admitted_at)
     return found
 
@@ -274,11 +289,14 @@ def _entries(request: RunRequest, judged: Sequence[_Judged], denials: Mapping[in
     return written
 
 
-def _intent(request: RunRequest, now: datetime, item: _Judged, fencing: Mapping[str, int], seq: int) -> dict[str, Any]:
+def _intent(
+    request: RunRequest, number: int, now: datetime, item: _Judged, fencing: Mapping[str, int]
+) -> dict[str, Any]:
     change = item.change
     return {
         "run_id": request.run_id,
         "store_id": change.store_id,
+        "number": number,
         "environment": request.environment,
         "owner": change.owner,
         "cell": change.cell,
@@ -286,7 +304,6 @@ def _intent(request: RunRequest, now: datetime, item: _Judged, fencing: Mapping[
         "creation": int(item.is_creation),
         "admitted_at": now,
         "fencing": fencing.get(change.cell),
-        "intent_seq": seq,
     }
 
 

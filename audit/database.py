@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, create_engine, event, literal, literal_column
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, create_engine, event, literal_column
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -26,10 +26,12 @@ from stacks.errors import UsageError
 
 T = TypeVar("T")
 
-# An expression for the database's time, as `audit.tables.Moment`; a statement that takes a lock and selects it reads
-# the time after the lock was granted.
-Clock = Callable[[], ColumnElement[Any]]
+# An expression for the database's time; a statement that takes a lock and selects it reads the time after the lock was
+# granted. One object for the life of a Database, so that statements can be made once for each.
+Clock = ColumnElement[Any]
 
+# As many connections as there are threads that ask; two are kept. Values never show up in an error's text.
+_POOL: Final[dict[str, Any]] = {"pool_size": 2, "max_overflow": -1, "hide_parameters": True}
 _WRITES: Final = "stores_writes"
 # SYSDATE, not NOW: the moment of reading, which is after the lock, and not to be set by `SET timestamp`.
 _MARIADB_CLOCK: Final = literal_column("CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)", Moment)
@@ -69,7 +71,7 @@ class Database:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._timeouts = timeouts
-        self._now = now
+        self.clock = _clock(self.url, now)
         self.engine = _engine(self.url, timeouts)
 
     def close(self) -> None:
@@ -82,17 +84,6 @@ class Database:
         version = self.read(lambda connection: connection.exec_driver_sql(query).scalar_one())
         kind = "SQLite" if self.is_sqlite else "MariaDB"
         return f"{kind} {version}, schema {schema}, {self.url.render_as_string(hide_password=True)}"
-
-    def clock(self) -> ColumnElement[Any]:
-        """Return the expression that reads the database's time.
-
-        SQLite has none of its own, so its time is this machine's; its write lock is held before any statement.
-        """
-        if self._now is not None:
-            return literal(self._now(), Moment)
-        if self.is_sqlite:
-            return literal(from_us(time.time_ns() // 1000), Moment)
-        return _MARIADB_CLOCK
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` reads, in one transaction. Raises DatabaseUnreachableError."""
@@ -171,6 +162,17 @@ def parse_url(url: str) -> URL:
     raise UsageError("ledger", f"its URL names the database '{backend}'", cure)
 
 
+def _clock(url: URL, now: Callable[[], datetime] | None) -> Clock:
+    if now is None and url.get_backend_name() != "sqlite":
+        return _MARIADB_CLOCK
+    # SQLite has no clock of its own, so its time is this machine's. Its write lock is held before any statement.
+    return bindparam("clock", callable_=now or _machine_time, type_=Moment)
+
+
+def _machine_time() -> datetime:
+    return from_us(time.time_ns() // 1000)
+
+
 def _engine(url: URL, timeouts: Timeouts) -> Engine:
     return _sqlite(url, timeouts) if url.get_backend_name() == "sqlite" else _mariadb(url, timeouts)
 
@@ -191,17 +193,12 @@ def _mariadb(url: URL, timeouts: Timeouts) -> Engine:
         "init_command": "SET SESSION " + ", ".join(f"{name} = {value}" for name, value in settings.items()),
     }
     # READ COMMITTED: at MariaDB's default, what was read before a lock stays old after it (tried: 109 of 100 stores).
-    return create_engine(
-        url, connect_args=arguments, isolation_level="READ COMMITTED", pool_size=2, max_overflow=8, pool_recycle=60,
-        pool_timeout=timeouts.read_s, hide_parameters=True,
-    )  # fmt: skip
+    return create_engine(url, connect_args=arguments, isolation_level="READ COMMITTED", pool_recycle=60, **_POOL)
 
 
 def _sqlite(url: URL, timeouts: Timeouts) -> Engine:
     Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(
-        url, connect_args={"timeout": timeouts.sqlite_busy_s}, pool_size=2, max_overflow=8, hide_parameters=True
-    )
+    engine = create_engine(url, connect_args={"timeout": timeouts.sqlite_busy_s}, **_POOL)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:

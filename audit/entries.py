@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
 
 from audit import chain
 from audit.database import Clock
@@ -16,6 +17,18 @@ from audit.tables import HEAD_ID, NAME_LENGTH, REASON_LENGTH, audit_head, audit_
 
 _LONG_NAME: Final = 255
 _METADATA_LENGTH: Final = 60_000
+
+
+_INSERT: Final = insert(audit_logs)
+_MOVE_HEAD: Final = (
+    update(audit_head).where(audit_head.c.id == HEAD_ID).values(seq=bindparam("new_seq"), hash=bindparam("new_hash"))
+)
+
+
+@lru_cache(maxsize=8)
+def _locked_head(clock: Clock) -> Select[Any]:
+    query = select(audit_head.c.seq, audit_head.c.hash, clock.label("now"))
+    return query.where(audit_head.c.id == HEAD_ID).with_for_update()
 
 
 def new_id() -> str:
@@ -33,11 +46,7 @@ def append(
     """
     if not entries:
         return []
-    head = connection.execute(
-        select(audit_head.c.seq, audit_head.c.hash, clock().label("now"))
-        .where(audit_head.c.id == HEAD_ID)
-        .with_for_update()
-    ).one()
+    head = connection.execute(_locked_head(clock)).one()
     seq, prev_hash = head.seq, head.hash
     rows: list[dict[str, Any]] = []
     for entry, entry_id in zip(entries, ids or [new_id() for _ in entries], strict=True):
@@ -46,8 +55,8 @@ def append(
         row["prev_hash"] = prev_hash
         row["hash"] = prev_hash = chain.entry_hash(prev_hash, [_stored(row[name]) for name in chain.HASHED_COLUMNS])
         rows.append(row)
-    connection.execute(insert(audit_logs), rows)
-    connection.execute(update(audit_head).where(audit_head.c.id == HEAD_ID).values(seq=seq, hash=prev_hash))
+    connection.execute(_INSERT, rows)
+    connection.execute(_MOVE_HEAD, {"new_seq": seq, "new_hash": prev_hash})
     return [Entry(**{**row, "metadata": chain.from_json(row["metadata"])}) for row in rows]
 
 

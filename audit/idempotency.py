@@ -53,9 +53,7 @@ def replay(connection: Connection, request: RunRequest, now: datetime) -> Replay
     if row.fingerprint != fingerprint(request):
         what = f"was used for another request (run {row.run_id}, {row.claimed_at:%Y-%m-%dT%H:%M:%SZ})"
         raise UsageError(where, what, "use a new key for a new request")
-    rows = connection.execute(
-        select(intents).where(intents.c.run_id == row.run_id).order_by(intents.c.intent_seq)
-    ).all()
+    rows = connection.execute(select(intents).where(intents.c.run_id == row.run_id).order_by(intents.c.number)).all()
     if any(intent.outcome is None for intent in rows):
         what = f"the same request is in flight since {row.claimed_at:%Y-%m-%dT%H:%M:%SZ} (run {row.run_id})"
         raise LockedError(where, what, "wait for its end; if it crashed, run `stores reconcile`")

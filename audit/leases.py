@@ -113,10 +113,10 @@ def _locked(connection: Connection, clock: Clock, environment: str, cell: str) -
 
     A cell without a row is not locked: of two who insert it, one fails on the key and is tried again.
     """
-    query = select(leases, clock().label("now")).where(*_is(environment, cell)).with_for_update()
+    query = select(leases, clock.label("now")).where(*_is(environment, cell)).with_for_update()
     row = connection.execute(query).one_or_none()
     if row is None:
-        return None, connection.execute(select(clock().label("now"))).scalar_one()
+        return None, connection.execute(select(clock.label("now"))).scalar_one()
     return row, row.now
 
 

@@ -58,8 +58,9 @@ class Ledger:
         """
         database = Database(url, timeouts=timeouts, now=now)
         if database.is_sqlite:
-            migrations.migrate(url)
-        migrations.check(database)
+            migrations.ensure(database)
+        else:
+            migrations.check(database)
         return cls(database)
 
     def close(self) -> None:
@@ -74,11 +75,11 @@ class Ledger:
 
     def describe(self) -> str:
         """Return which database this is, with its version and schema; no password."""
-        return self._database.describe(migrations.expected_revision())
+        return self._database.describe(migrations.REVISION)
 
     def now(self) -> datetime:
         """Return the database's time, which is the one that all limits go by."""
-        moment: datetime = self._database.read(lambda c: c.execute(select(self._database.clock())).scalar_one())
+        moment: datetime = self._database.read(lambda c: c.execute(select(self._database.clock)).scalar_one())
         return moment
 
     # --- runs
@@ -196,7 +197,7 @@ class Ledger:
             "program_version": program_version,
             "cluster_uid": cluster_uid,
             "run_id": run_id,
-            "applied_at": self._database.clock() if applied_at is None else applied_at,
+            "applied_at": self._database.clock if applied_at is None else applied_at,
         }
 
         def write(connection: Connection) -> None:

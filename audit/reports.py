@@ -30,7 +30,7 @@ def usage(
     owner_limits: Mapping[str, OwnerLimits],
 ) -> Usage:
     """Return what is in use, counted from the stores themselves: a reader needs no right on the counters."""
-    now = connection.execute(select(clock().label("now"))).scalar_one()
+    now = connection.execute(select(clock.label("now"))).scalar_one()
     counted = (
         select(stores.c.owner, func.count().label("used"))
         .where(stores.c.environment == environment, stores.c.holds_slot == 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, and_, insert, select, update
 
 from audit import entries, leases, slots
 from audit.chain import from_json, to_json
@@ -80,7 +80,7 @@ def settle(
         deltas[store.owner] += _write_status(connection, locked, store, Seen.of(outcome, run_id))
         _write_outcome(connection, locked.now, intent, outcome)
         written.append(_outcome_entry(intent, outcome, actor))
-    slots.change(connection, locked, _nonzero(deltas))
+    slots.change(connection, locked, deltas)
     entries.append(connection, clock, written)
 
 
@@ -131,7 +131,7 @@ def mark(
     delta = _write_status(connection, locked, store, seen)
     if store.status == status:
         return
-    slots.change(connection, locked, _nonzero({store.owner: delta}))
+    slots.change(connection, locked, {store.owner: delta})
     entry = NewEntry(
         actor=actor or PLATFORM,
         action=STORE_STATUS,
@@ -150,9 +150,9 @@ def open_runs(connection: Connection, environment: str) -> list[OpenRun]:
     """Return the runs with changes that have no outcome, oldest first."""
     query = (
         select(intents, *_ACTOR, audit_logs.c.metadata.label("asked"))
-        .join(audit_logs, audit_logs.c.seq == intents.c.intent_seq)
+        .join(audit_logs, _IS_ITS_INTENT)
         .where(intents.c.environment == environment, intents.c.outcome.is_(None))
-        .order_by(intents.c.intent_seq)
+        .order_by(audit_logs.c.seq)
     )
     runs: dict[str, OpenRun] = {}
     for row in connection.execute(query):
@@ -164,6 +164,11 @@ def open_runs(connection: Connection, environment: str) -> list[OpenRun]:
     return list(runs.values())
 
 
+_IS_ITS_INTENT = and_(
+    audit_logs.c.run_id == intents.c.run_id,
+    audit_logs.c.store_id == intents.c.store_id,
+    audit_logs.c.outcome == "unknown",
+)
 _ACTOR = (audit_logs.c.actor, audit_logs.c.actor_kind, audit_logs.c.source_ip)
 
 
@@ -172,17 +177,13 @@ def _actor(row: Row[Any]) -> Actor:
 
 
 def _intents_with_actor(run_id: str) -> Any:
-    joined = select(intents, *_ACTOR).join(audit_logs, audit_logs.c.seq == intents.c.intent_seq)
+    joined = select(intents, *_ACTOR).join(audit_logs, _IS_ITS_INTENT)
     return joined.where(intents.c.run_id == run_id)
 
 
 def _stores(connection: Connection, environment: str, ids: Sequence[str]) -> dict[str, Row[Any]]:
     query = select(stores).where(stores.c.environment == environment, stores.c.store_id.in_(ids))
     return {row.store_id: row for row in connection.execute(query)}
-
-
-def _nonzero(deltas: dict[str, int] | Counter[str]) -> dict[str, int]:
-    return {owner: delta for owner, delta in deltas.items() if delta}
 
 
 def _as_it_is(run_id: str, outcome: StoreOutcome, rows: dict[str, Row[Any]]) -> StoreOutcome:
@@ -275,7 +276,7 @@ def _outcome_entry(intent: Row[Any], outcome: StoreOutcome, actor: Actor | None)
         owner=intent.owner,
         run_id=intent.run_id,
         reason=outcome.reason,
-        metadata={**outcome.metadata, "status": outcome.status, "intent_seq": intent.intent_seq},
+        metadata={**outcome.metadata, "status": outcome.status},
     )
 
 

@@ -6,12 +6,13 @@ everybody: environment, lease, audit head. So nobody can wait for someone who wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, insert, select, update
 from sqlalchemy.dialects import mysql, sqlite
 
 from audit.database import Clock, Database
@@ -25,6 +26,8 @@ class Locked:
 
     environment: str
     total: int
+    used: Mapping[str, int]
+    """The slots of the owners that were asked for; one that never had any is missing."""
     now: datetime
 
 
@@ -39,63 +42,80 @@ def ensure(database: Database, environment: str) -> None:
         database.write(lambda connection: _insert_missing(connection, environment))
 
 
-def lock(connection: Connection, clock: Clock, environment: str) -> Locked:
-    """Return the environment, locked, with the database's time after the lock."""
-    row = connection.execute(_total(clock, environment).with_for_update()).one_or_none()
-    if row is None:
+def lock(connection: Connection, clock: Clock, environment: str, owners: Collection[str] = ()) -> Locked:
+    """Return the environment, locked, with what the owners use and the database's time after the lock."""
+    locked = _read(connection, _locked_counters(clock), environment, owners)
+    if locked is None:
         raise InternalError(f"environment '{environment}'", "has no counters", "call slots.ensure first")
-    return Locked(environment, row.used, row.now)
+    return locked
 
 
-def seen(connection: Connection, clock: Clock, environment: str) -> Locked:
+def seen(connection: Connection, clock: Clock, environment: str, owners: Collection[str] = ()) -> Locked:
     """Return the environment as it is now, without a lock: good for a forecast only."""
-    row = connection.execute(_total(clock, environment)).one_or_none()
-    if row is None:
-        return Locked(environment, 0, connection.execute(select(clock().label("now"))).scalar_one())
-    return Locked(environment, row.used, row.now)
+    seen_now = _read(connection, _counters(clock), environment, owners)
+    return seen_now or Locked(environment, 0, {}, connection.execute(select(clock.label("now"))).scalar_one())
 
 
-def used(connection: Connection, environment: str, owners: Iterable[str]) -> dict[str, int]:
-    """Return how many slots each owner uses; owners that never had one are missing."""
-    query = select(slots.c.owner, slots.c.used).where(slots.c.environment == environment, slots.c.owner.in_(owners))
-    return {row.owner: row.used for row in connection.execute(query)}
+def with_owners(connection: Connection, locked: Locked, owners: Collection[str]) -> Locked:
+    """Return the locked environment with more owners read; nobody else can change their counters meanwhile."""
+    if not owners:
+        return locked
+    query = select(slots.c.owner, slots.c.used)
+    query = query.where(slots.c.environment == locked.environment, slots.c.owner.in_(sorted(owners)))
+    return replace(locked, used={**locked.used, **{row.owner: row.used for row in connection.execute(query)}})
 
 
 def change(
-    connection: Connection,
-    locked: Locked,
-    deltas: Mapping[str, int],
-    ceilings: Mapping[str, int] | None = None,
+    connection: Connection, locked: Locked, deltas: Mapping[str, int], ceilings: Mapping[str, int] | None = None
 ) -> None:
     """Add each owner's delta to its counter and their sum to the environment's.
 
     `ceilings` (ALL_OWNERS for the environment) is how far the counters may grow; the database refuses more, whatever
     the rules have said. None: what grows is beyond the limits knowingly, so its ceiling follows.
     """
-    total = sum(deltas.values())
-    known = used(connection, locked.environment, deltas)
-    for owner in sorted(deltas.keys() - known.keys()):
-        connection.execute(insert(slots).values(environment=locked.environment, owner=owner, used=0, ceiling=0))
-    for owner, delta in [(ALL_OWNERS, total), *sorted(deltas.items())]:
-        if delta == 0:
-            continue
-        grown = slots.c.used + delta
-        if ceilings is None:
-            ceiling: ColumnElement[int] = case((grown > slots.c.ceiling, grown), else_=slots.c.ceiling)
-        else:
-            ceiling = literal(ceilings[owner]) if delta > 0 else slots.c.ceiling
-        # In this order: MariaDB lets an assignment see those before it.
-        connection.execute(
-            update(slots)
-            .where(slots.c.environment == locked.environment, slots.c.owner == owner)
-            .ordered_values((slots.c.ceiling, ceiling), (slots.c.used, grown))
-        )
-
-
-def _total(clock: Clock, environment: str) -> Select[Any]:
-    return select(slots.c.used, clock().label("now")).where(
-        slots.c.environment == environment, slots.c.owner == ALL_OWNERS
+    deltas = {owner: delta for owner, delta in deltas.items() if delta}
+    if not deltas:
+        return
+    locked = with_owners(connection, locked, deltas.keys() - locked.used.keys())
+    missing = sorted(deltas.keys() - locked.used.keys())
+    if missing:
+        fresh = {"environment": locked.environment, "used": 0, "ceiling": 0}
+        connection.execute(insert(slots), [fresh | {"owner": owner} for owner in missing])
+    deltas = {ALL_OWNERS: sum(deltas.values()), **deltas}
+    grown = slots.c.used + case(deltas, value=slots.c.owner)
+    if ceilings is None:
+        ceiling: ColumnElement[int] = case((grown > slots.c.ceiling, grown), else_=slots.c.ceiling)
+    else:
+        allowed = {owner: ceilings[owner] for owner, delta in deltas.items() if delta > 0}
+        ceiling = case(allowed, value=slots.c.owner, else_=slots.c.ceiling) if allowed else slots.c.ceiling
+    # In this order: MariaDB lets an assignment see those before it.
+    connection.execute(
+        update(slots)
+        .where(slots.c.environment == locked.environment, slots.c.owner.in_(sorted(deltas)))
+        .ordered_values((slots.c.ceiling, ceiling), (slots.c.used, grown))
     )
+
+
+@lru_cache(maxsize=8)
+def _counters(clock: Clock) -> Select[Any]:
+    query = select(slots.c.owner, slots.c.used, clock.label("now")).order_by(slots.c.owner)
+    return query.where(
+        slots.c.environment == bindparam("environment"), slots.c.owner.in_(bindparam("owners", expanding=True))
+    )
+
+
+@lru_cache(maxsize=8)
+def _locked_counters(clock: Clock) -> Select[Any]:
+    return _counters(clock).with_for_update()
+
+
+def _read(connection: Connection, query: Select[Any], environment: str, owners: Collection[str]) -> Locked | None:
+    found = connection.execute(query, {"environment": environment, "owners": [ALL_OWNERS, *sorted(owners)]})
+    rows = {row.owner: row for row in found}
+    total = rows.pop(ALL_OWNERS, None)
+    if total is None:
+        return None
+    return Locked(environment, total.used, {owner: row.used for owner, row in rows.items()}, total.now)
 
 
 def _insert_missing(connection: Connection, environment: str) -> None:

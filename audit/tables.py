@@ -149,6 +149,7 @@ intents = Table(
     metadata,
     _name("run_id", primary_key=True),
     _name("store_id", primary_key=True),
+    Column("number", Integer, nullable=False),  # the place in the request
     _name("environment"),
     _name("owner"),
     _name("cell"),
@@ -156,7 +157,6 @@ intents = Table(
     Column("creation", Integer, nullable=False),
     Column("admitted_at", Moment, nullable=False),
     Column("fencing", BigInteger),
-    Column("intent_seq", BigInteger, nullable=False),
     Column("outcome", String(16)),
     Column("status", String(16)),
     Column("reason", Text),

@@ -82,7 +82,7 @@ class _Sealed:
 
 def anchor(connection: Connection, clock: Clock) -> Anchor:
     """Return the end of the log as it is now."""
-    row = connection.execute(select(audit_head, clock().label("now")).where(audit_head.c.id == HEAD_ID)).one()
+    row = connection.execute(select(audit_head, clock.label("now")).where(audit_head.c.id == HEAD_ID)).one()
     return Anchor(row.chain_id, row.seq, row.hash, row.now)
 
 

@@ -37,7 +37,7 @@ def clock() -> FakeClock:
 def mariadb() -> Iterator[mariadb_server.MariadbServer]:
     """Return the run's MariaDB server, installed if need be."""
     try:
-        with mariadb_server.running() as server:
+        with mariadb_server.running(*mariadb_server.NOT_DURABLE) as server:
             yield server
     except mariadb_server.MissingServerError as error:
         pytest.skip(str(error))

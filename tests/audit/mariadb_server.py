@@ -21,6 +21,10 @@ import pymysql
 SERVER_PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 START_S = 60
 
+# For tests that never kill the server: nothing waits for a disk.
+NOT_DURABLE = ("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--skip-innodb-doublewrite",
+               "--skip-sync-frm")  # fmt: skip
+
 
 class MissingServerError(Exception):
     """There is no MariaDB server, and it cannot be installed here."""
@@ -111,7 +115,7 @@ def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[MariadbServer]:
+def running(*options: str) -> Iterator[MariadbServer]:
     """Run a server until the end of the block; leave nothing of it."""
     folder = Path(tempfile.mkdtemp(prefix="stores-mariadb-"))
     try:
@@ -136,7 +140,7 @@ def running() -> Iterator[MariadbServer]:
             stderr=subprocess.DEVNULL,
             **_identity(),
         )
-        server = MariadbServer(folder, start(folder))
+        server = MariadbServer(folder, start(folder, *options))
         try:
             yield server
         finally:

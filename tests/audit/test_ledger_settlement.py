@@ -23,14 +23,14 @@ def test_a_success_is_recorded_with_status_address_and_the_actor_of_the_run(ledg
     found = row(ledger, "tea-1")
     assert (found.status, found.status_reason, found.url) == ("Ready", "ok", "http://tea-1")
     assert found.since_at == found.ready_at == clock.moment
-    outcome, intent = ledger.entries(ENVIRONMENT)
+    outcome = ledger.entries(ENVIRONMENT)[0]
     assert (outcome.action, outcome.outcome, outcome.actor, outcome.reason) == (
         "store.create",
         "success",
         "alice",
         "ok",
     )
-    assert outcome.metadata == {"content": "shop", "status": "Ready", "intent_seq": intent.seq}
+    assert outcome.metadata == {"content": "shop", "status": "Ready"}
     assert ledger.open_runs(ENVIRONMENT) == []
 
 
