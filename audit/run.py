@@ -38,7 +38,7 @@ from audit.records import (
     StoreOutcome,
     StoreRecord,
 )
-from components import naming
+from components import desired, naming
 from stacks.cluster import Cluster
 from stacks.errors import (
     AuditIncompleteError,
@@ -58,6 +58,7 @@ RENEW_EVERY_S: Final = 15.0
 ASK_EVERY_S: Final = 1.0
 NAMESPACE_GONE_S: Final = 300
 PROBES: Final = 16
+_TOLD: Final = frozenset({desired.NAMESPACE, desired.CREDENTIALS, desired.RELEASE})
 
 
 @dataclass(frozen=True)
@@ -428,7 +429,9 @@ class Run:
         if step.store_id is None or step.op in ("same", "read") or step.part is None:
             return
         self._touched.add(step.store_id)
-        self.tell(step.store_id, f"{step.op} {step.part}" + ("" if phase == "started" else f": {phase}"))
+        # A store has 15 resources: told are those that take time or that people know, and every failure.
+        if phase == "failed" or (phase == "started" and step.part in _TOLD):
+            self.tell(step.store_id, f"{step.op} {step.part}" + (" failed" if phase == "failed" else ""))
 
     def tell(self, store_id: str | None, text: str, status: Status | None = None) -> None:
         """Show what is being done."""
@@ -488,8 +491,10 @@ class Run:
             return
 
         def stop(_number: int, _frame: FrameType | None) -> None:
-            self.tell(None, "stopping: the engine finishes what it is in the middle of")
             self._cancel()
+            # Not from here: the signal may have come in the middle of a write to the same stream.
+            text = "stopping: the engine finishes what it is in the middle of"
+            threading.Thread(target=self.tell, args=(None, text)).start()
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
