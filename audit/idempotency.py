@@ -56,7 +56,7 @@ def replay(connection: Connection, request: RunRequest, now: datetime) -> Replay
     rows = connection.execute(select(intents).where(intents.c.run_id == row.run_id).order_by(intents.c.number)).all()
     if any(intent.outcome is None for intent in rows):
         what = f"the same request is in flight since {row.claimed_at:%Y-%m-%dT%H:%M:%SZ} (run {row.run_id})"
-        raise LockedError(where, what, "wait for its end; if it crashed, run `stores reconcile`")
+        raise LockedError(where, what, "wait for its end; if it crashed, `stores up` closes it first")
     if all(intent.outcome == "success" for intent in rows) and not _was_denied_in_part(connection, row.run_id):
         return Replay(row.run_id, tuple(_outcome(intent) for intent in rows), _finished_at(rows))
     return None

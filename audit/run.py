@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -117,7 +117,7 @@ class Run:
     def execute(self, request: RunRequest) -> RunResult:
         """Do it all. `request` comes without its changes."""
         with self.session() as leases:
-            observation = self._observe()
+            observation = self._observe(leases)
             stores = observations.plan_stores(observation)
             self._schedule(observation, stores)
             changes = observations.changes_of(observation, stores)
@@ -132,7 +132,7 @@ class Run:
             self._settle(outcomes, observation)
             return self._result(observation, stores, admission, outcomes)
 
-    def _observe(self) -> Observation:
+    def _observe(self, leases: Sequence[Lease]) -> Observation:
         """Return what there is, after the checks that come before any change."""
         self.tell(None, "reading the manifest, the state and the ledger")
         observation = observations.observe(self.root, self.settings, self.manifest, self.engine, self.ledger)
@@ -148,7 +148,7 @@ class Run:
             observation = replace(
                 observation, rows={row.store_id: row for row in self.ledger.stores(self.settings.environment)}
             )
-        self._close_crashed()
+        self._close_crashed(leases)
         return replace(observation, rows={row.store_id: row for row in self.ledger.stores(self.settings.environment)})
 
     def _adopt(self, observation: Observation) -> None:
@@ -178,7 +178,7 @@ class Run:
                 )
                 self.tell(store.store_id, store.reason or "", "Deleting")
 
-    def _close_crashed(self) -> None:
+    def _close_crashed(self, leases: Sequence[Lease]) -> None:
         """Give an outcome to every intent of a run that ended without one: its lease is ours now, so it is over."""
         for run in self.ledger.open_runs(self.settings.environment):
             self.tell(None, f"run {run.run_id} of {run.actor.name} ended without an outcome; closing it")
@@ -196,6 +196,7 @@ class Run:
                     for change in run.changes
                 ],
                 actor=self.actor,
+                leases=leases,
             )
 
     def _apply(

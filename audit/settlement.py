@@ -225,7 +225,7 @@ def _check_fence(connection: Connection, run_id: str, rows: Sequence[Row[Any]], 
             raise LockedError(
                 f"run '{run_id}', cell {environment}/{cell}",
                 "the cell was taken over by another run, so this outcome is not accepted",
-                "look with `stores status`; `stores reconcile` settles what is open",
+                "look with `stores status`; the next `stores up` closes what is open",
             )
 
 
