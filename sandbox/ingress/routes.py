@@ -104,8 +104,7 @@ class _Backends:
     def upstreams(self, namespace: str, backend: Object) -> tuple[str, ...]:
         """Return the Service's own address, or its pods' where it has none; nothing as long as no pod answers.
 
-        The Service's address stays when pods come and go. Each change of a configuration costs visitors their open
-        connections, and pods change far more often than Services.
+        The Service's address stays when pods come and go, which they do far more often than Services.
         """
         wanted = backend.get("service") or {}
         service = self._services.get((namespace, wanted.get("name", "")))

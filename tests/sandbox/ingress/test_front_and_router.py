@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from typing import Any
 import pytest
 
 from sandbox import cache
-from sandbox.ingress import caddy_api, configuration, program
+from sandbox.ingress import caddy_api, program
+from sandbox.ingress.addresses import IN_POD, READY_PATH, Addresses
+from sandbox.ingress.front import front
+from sandbox.ingress.router import initial, marker_of, router
 from sandbox.ingress.routes import Plan, Route
 
 LOCALHOST = "127.0.0.1"
@@ -65,17 +69,22 @@ def caddy() -> Path:
 
 
 class Ingress:
-    """A running Caddy that can be given plans."""
+    """A front and a router that can be given plans."""
+
+    def __init__(self, addresses: Addresses, http_port: int, https_port: int) -> None:
+        self.addresses = addresses
+        self.port = http_port
+        self.https_port = https_port
 
     def serve(self, *routes: Route, tls_hosts: tuple[str, ...] = ()) -> None:
-        """Make Caddy serve the plan."""
-        config = configuration.configuration(Plan(routes, tls_hosts))
-        caddy_api.load(config)
-        assert caddy_api.served() == configuration.marker_of(config)
+        """Make the router serve the plan."""
+        config = router(Plan(routes, tls_hosts), self.addresses)
+        caddy_api.load(config, self.addresses)
+        assert caddy_api.served(self.addresses) == marker_of(config)
 
     def get(self, host: str, path: str = "/", **headers: str) -> tuple[int, str]:
         """Return status and body."""
-        connection = http.client.HTTPConnection(LOCALHOST, configuration.HTTP_PORT, timeout=10)
+        connection = http.client.HTTPConnection(LOCALHOST, self.port, timeout=10)
         try:
             connection.request("GET", path, headers={"Host": host, **headers})
             response = connection.getresponse()
@@ -91,26 +100,36 @@ class Ingress:
 
 
 @pytest.fixture
-def ingress(caddy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ingress]:
-    """Return a running Caddy on free ports, configured as the image's own start does it."""
-    ports = _free_ports(4)
-    monkeypatch.setattr(configuration, "ADMIN", f"{LOCALHOST}:{ports[0]}")
-    monkeypatch.setattr(caddy_api, "ADMIN", f"{LOCALHOST}:{ports[0]}")
-    monkeypatch.setattr(configuration, "HTTP_PORT", ports[1])
-    monkeypatch.setattr(configuration, "HTTPS_PORT", ports[2])
-    monkeypatch.setattr(configuration, "READY_PORT", ports[3])
-    monkeypatch.setattr(caddy_api, "READY_PORT", ports[3])
-    initial = tmp_path / "initial.json"
-    initial.write_text(json.dumps({"admin": {"listen": configuration.ADMIN, "config": {"persist": False}}}))
+def ingress(caddy: Path, tmp_path: Path) -> Iterator[Ingress]:
+    """Return a running front and router, configured as in their image."""
+    ports = _free_ports(5)
+    addresses = Addresses(
+        *(f"{LOCALHOST}:{port}" for port in ports[:3]),
+        router_http=f"{tmp_path}/http.sock",
+        router_https=f"{tmp_path}/https.sock",
+        router_control=f"{LOCALHOST}:{ports[3]}",
+        router_admin=f"{LOCALHOST}:{ports[4]}",
+    )
+    with ExitStack() as stack:
+        for name, config in (("front", front(addresses)), ("router", initial(addresses))):
+            file = tmp_path / f"{name}.json"
+            file.write_text(json.dumps(config))
+            stack.enter_context(_running(caddy, file))
+        _until(lambda: _listens(ports[0]) and _listens(ports[4]))
+        yield Ingress(addresses, ports[0], ports[1])
+
+
+@contextmanager
+def _running(caddy: Path, config: Path) -> Iterator[None]:
+    folder = str(config.parent)
     with subprocess.Popen(
-        [caddy, "run", "--config", initial], env={"XDG_DATA_HOME": str(tmp_path), "HOME": str(tmp_path)},
+        [caddy, "run", "--config", config], env={"XDG_DATA_HOME": folder, "HOME": folder},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         try:
-            _until(lambda: _listens(ports[0]))
-            yield Ingress()
+            yield
         finally:
-            process.terminate()
+            process.kill()
 
 
 def _free_ports(count: int) -> list[int]:
@@ -141,19 +160,26 @@ def route(host: str, *upstreams: str, path: str = "/", exact: bool = False) -> R
     return Route(host, path, exact, upstreams)
 
 
-def test_caddy_finds_the_configuration_of_a_full_plan_valid(caddy: Path, tmp_path: Path) -> None:
-    plan = Plan(
-        (
-            route("a.test", "10.42.0.5:8080", path="/x.y+z", exact=True),
-            route("a.test", "10.42.0.5:8080", "10.42.0.6:8080"),
-            route("b.test"),
-            route("*.c.test", "[fd00::5]:8080", path="/shop"),
-            route("", "10.42.0.7:8080"),
-        ),
-        ("a.test", "*.c.test"),
-    )
+FULL = Plan(
+    (
+        route("a.test", "10.42.0.5:8080", path="/x.y+z", exact=True),
+        route("a.test", "10.42.0.5:8080", "10.42.0.6:8080"),
+        route("b.test"),
+        route("*.c.test", "[fd00::5]:8080", path="/shop"),
+        route("", "10.42.0.7:8080"),
+    ),
+    ("a.test", "*.c.test"),
+)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [front(IN_POD), initial(IN_POD), router(Plan((), ()), IN_POD), router(FULL, IN_POD)],
+    ids=["front", "initial", "empty", "full"],
+)
+def test_caddy_finds_every_configuration_valid(config: Any, caddy: Path, tmp_path: Path) -> None:
     file = tmp_path / "config.json"
-    file.write_text(json.dumps(configuration.configuration(plan)))
+    file.write_text(json.dumps(config))
     result = subprocess.run(
         [caddy, "validate", "--config", file], env={"HOME": str(tmp_path)}, capture_output=True, text=True, check=False
     )
@@ -162,20 +188,32 @@ def test_caddy_finds_the_configuration_of_a_full_plan_valid(caddy: Path, tmp_pat
 
 def test_the_marker_is_that_of_the_plan() -> None:
     first, second = (
-        configuration.configuration(Plan((route("a.test", up),), ())) for up in ("10.0.0.1:1", "10.0.0.2:1")
+        router(Plan((route("a.test", upstream),), ()), IN_POD) for upstream in ("10.0.0.1:1", "10.0.0.2:1")
     )
-    assert configuration.marker_of(first) == configuration.marker_of(json.loads(json.dumps(first)))
-    assert configuration.marker_of(first) != configuration.marker_of(second)
+    assert marker_of(first) == marker_of(json.loads(json.dumps(first)))
+    assert marker_of(first) != marker_of(second)
 
 
-def test_a_caddy_without_a_plan_says_so(ingress: Ingress) -> None:
-    assert caddy_api.served() is None
+def test_the_front_is_ready_only_when_the_router_serves_a_plan(ingress: Ingress) -> None:
+    def ready() -> int:
+        return _status(ingress.addresses.front_control, READY_PATH)
+
+    assert caddy_api.served(ingress.addresses) is None
+    assert ready() == 502
+    ingress.serve()
+    assert ready() == 200
+
+
+def test_visitors_of_a_front_without_a_router_wait_and_are_then_told(ingress: Ingress) -> None:
+    status, body = ingress.get("a.test")
+    assert status == 503
+    assert body.startswith("The way to the stores is being set up.")
 
 
 def test_a_plan_that_caddy_refuses_is_an_error_and_the_old_one_stays(ingress: Ingress, pod: Pod) -> None:
     ingress.serve(route("a.test", pod.address))
     with pytest.raises(caddy_api.CaddyError, match="400"):
-        caddy_api.load({"apps": {"no such app": {}}})
+        caddy_api.load({"apps": {"no such app": {}}}, ingress.addresses)
     assert ingress.get("a.test")[0] == 200
 
 
@@ -279,34 +317,67 @@ def test_a_request_under_way_outlives_a_new_plan(ingress: Ingress) -> None:
     assert answers == [(200, "late")]
 
 
+def test_changing_plans_lose_no_visitor_and_break_no_connection(ingress: Ingress, pod: Pod) -> None:
+    ingress.serve(route("a.test", pod.address))
+    answers: list[int] = []
+    done = threading.Event()
+
+    def visit() -> None:
+        connection = http.client.HTTPConnection(LOCALHOST, ingress.port, timeout=10)
+        while not done.is_set():
+            # A connection that broke would be an exception here, and a missing answer below.
+            connection.request("GET", "/", headers={"Host": "a.test"})
+            response = connection.getresponse()
+            response.read()
+            answers.append(response.status)
+        connection.close()
+        answers.append(0)
+
+    visitors = [threading.Thread(target=visit) for _ in range(3)]
+    for visitor in visitors:
+        visitor.start()
+    try:
+        for number in range(20):
+            ingress.serve(route("a.test", pod.address), route(f"b{number}.test"))
+    finally:
+        done.set()
+        for visitor in visitors:
+            visitor.join()
+    assert answers.count(0) == len(visitors)
+    assert set(answers) == {0, 200}
+
+
 def test_only_hosts_that_ask_for_it_are_served_with_tls(ingress: Ingress, pod: Pod, tmp_path: Path) -> None:
-    ingress.serve(route("a.test", pod.address), route("b.test", pod.address), tls_hosts=("a.test",))
+    hosts = ("a.test", "*.c.test")
+    ingress.serve(*(route(host, pod.address) for host in ("a.test", "b.test", "*.c.test")), tls_hosts=hosts)
     authority = tmp_path / "caddy/pki/authorities/local/root.crt"
-    _until(authority.exists)
-    # The certificate is made after the configuration is taken.
-    _until(lambda: _has_certificate("a.test", authority))
-    status, body = _get_with_tls("a.test", authority)
-    assert status == 200
-    assert json.loads(body)["headers"]["X-Forwarded-Proto"] == "https"
-    assert not _has_certificate("b.test", authority)
+    for host in ("a.test", "x.c.test"):
+        status, body = _get_with_tls(ingress, host, authority)
+        assert status == 200
+        assert json.loads(body)["headers"]["X-Forwarded-Proto"] == "https"
+    for host in ("b.test", "c.test", "x.y.c.test"):
+        with pytest.raises(ssl.SSLError):
+            _get_with_tls(ingress, host, authority)
     # Without TLS the same host answers too, and sends nobody elsewhere.
     assert ingress.seen("a.test")["headers"]["X-Forwarded-Proto"] == "http"
 
 
-def _has_certificate(host: str, authority: Path) -> bool:
-    try:
-        return _get_with_tls(host, authority)[0] == 200
-    except ssl.SSLError:
-        return False
-
-
-def _get_with_tls(host: str, authority: Path) -> tuple[int, str]:
+def _get_with_tls(ingress: Ingress, host: str, authority: Path) -> tuple[int, str]:
     context = ssl.create_default_context(cafile=str(authority))
     with (
-        socket.create_connection((LOCALHOST, configuration.HTTPS_PORT), timeout=10) as plain,
+        socket.create_connection((LOCALHOST, ingress.https_port), timeout=10) as plain,
         context.wrap_socket(plain, server_hostname=host) as connection,
     ):
         connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         response = http.client.HTTPResponse(connection)
         response.begin()
         return response.status, response.read().decode()
+
+
+def _status(address: str, path: str) -> int:
+    connection = http.client.HTTPConnection(address, timeout=10)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
