@@ -198,10 +198,10 @@ class Pace:
             expected for other, expected in self._expected_s.items() if other != name and other not in self._finished
         )
         current = self._expected_s[name] * self._factor()
-        if fraction > 0.1:
-            # The first packages of a group are small ones of the standard library, so the recorded duration
-            # counts at first and the measured one at the end.
-            current = (1 - fraction) * current + fraction * (elapsed_s / fraction)
+        # The first packages of a group are small ones of the standard library, so they say nothing of its speed.
+        trust = max(0.0, min(1.0, 3 * (fraction - 0.05)))
+        if trust:
+            current = (1 - trust) * current + trust * (elapsed_s / fraction)
         return max(current * (1 - fraction), 1.0) + later * self._factor()
 
     def _factor(self) -> float:
