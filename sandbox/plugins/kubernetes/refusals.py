@@ -35,7 +35,8 @@ def exists(subject: Subject) -> str:
     """Return what to say when a creation meets an object that exists."""
     return (
         "it exists already and is not in this stack's state, and creating takes nothing over; adopt it with "
-        f"`pulumi import {subject.token} NAME {subject.resource_id}` or the resource option import_, or delete it"
+        f"`pulumi import --generate-code=false {subject.token} NAME {subject.resource_id}` or the resource option "
+        "import_, or delete it"
     )
 
 
@@ -53,6 +54,8 @@ def _sentence(error: ApiError) -> str:
         )
     if error.status == 422:
         return f"the API server finds it invalid: {error}"
-    if error.status in (401, 403):
+    if error.caused_by("NamespaceTerminating"):
+        return f"its namespace is being deleted; wait until that is gone, then try again ({error})"
+    if error.status == 401 or (error.status == 403 and " cannot " in str(error)):
         return f"not allowed: {error}; check the kubeconfig's user and its roles"
-    return str(error)
+    return f"the API server refuses it: {error}"

@@ -179,7 +179,7 @@ def test_a_refresh_shows_drift(stack: Stack, sandbox_instance: Instance, client:
     def program() -> None:
         k8s.core.v1.ResourceQuota(
             "quota",
-            metadata={"name": "a", "namespace": namespace},
+            metadata={"name": "a", "namespace": namespace, "annotations": {"pulumi.com/patchForce": "true"}},
             spec={"hard": {"pods": "10"}},
             opts=options(sandbox_instance),
         )

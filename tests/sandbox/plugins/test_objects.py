@@ -80,7 +80,9 @@ def test_creating_takes_nothing_over_and_says_how_to_adopt(
     edit(client, config_map_path(namespace), "v1", "ConfigMap", data={"mine": "1"})
     engine.preview(CONFIG_MAP, "c", config_map(namespace, mine="2"))
     assert "the run will fail here" in messages.warnings[0]
-    with pytest.raises(PluginError, match=rf"exists already.*pulumi import {CONFIG_MAP} NAME {namespace}/a"):
+    with pytest.raises(
+        PluginError, match=rf"exists already.*pulumi import --generate-code=false {CONFIG_MAP} NAME {namespace}/a"
+    ):
         engine.up(CONFIG_MAP, "c", config_map(namespace, mine="2"))
     assert client.get(config_map_path(namespace))["data"] == {"mine": "1"}
     assert engine.state == {}

@@ -194,9 +194,8 @@ class Releases:
             return PluginError(f"release '{namespace}/{name}': {said}")
         reasons = explain(self._cluster.client, namespace, name)
         text = "\n".join([f"release '{namespace}/{name}' is there, but {live.status}: {said}", *reasons])
-        return PartialFailureError(
-            _redactor(marked).clean(text), resource_id=_id(live), outputs=_outputs(marked, live), reasons=[text]
-        )
+        cleaned = _redactor(marked).clean(text)
+        return PartialFailureError(cleaned, resource_id=_id(live), outputs=_outputs(marked, live))
 
 
 def _changes(state: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[Change]:

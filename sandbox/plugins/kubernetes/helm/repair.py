@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sandbox.plugins.failures import PluginError
 from sandbox.plugins.kubernetes.helm.program import Helm
 from sandbox.plugins.kubernetes.helm.storage import Record, is_ours
+from sandbox.plugins.kubernetes.kinds import RELEASE_TOKEN
 
 _DEPLOYED_ONCE = frozenset({"deployed", "superseded"})
 
@@ -50,8 +51,8 @@ def plan_of(records: Sequence[Record], *, owner: str, name: str, in_state: bool)
         # Whether the name may be used again is for Helm and its `replace` to say.
         return Plan(upgrades=False)
     raise PluginError(
-        f"release '{name}': cannot re-use a name that is still in use; adopt the release with "
-        f"`pulumi import kubernetes:helm.sh/v3:Release NAME {name}` or the resource option import_, or uninstall it"
+        f"release '{name}': cannot re-use a name that is still in use; adopt the release with `pulumi import "
+        f"--generate-code=false {RELEASE_TOKEN} NAME {name}` or the resource option import_, or uninstall it"
     )
 
 
