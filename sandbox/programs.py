@@ -188,6 +188,10 @@ class Pace:
         self._expected_s = dict(expected_s)
         self._finished: dict[str, float] = {}
 
+    def resume(self, name: str, share: float) -> None:
+        """Expect only `share` (0 to 1) of the group's work: the rest was done by a build before."""
+        self._expected_s[name] *= share
+
     def finish(self, name: str, took_s: float) -> None:
         """Take the group's real duration into account from now on."""
         self._finished[name] = took_s
@@ -231,6 +235,10 @@ class _Watch:
     def downloading(self) -> None:
         self._say("fetching sources of", 0.0)
 
+    def downloaded(self, to_compile: int, of_all: int) -> None:
+        self.packages_total = to_compile
+        self._pace.resume(self._group.name, to_compile / of_all)
+
     def compiling(self) -> None:
         self._say("compiling", min(self.packages_done / self.packages_total, 1.0) if self.packages_total else 0.0)
 
@@ -253,7 +261,7 @@ class _Watch:
 def _compile(group: Group, watch: _Watch, folder: Path) -> None:
     watch.start()
     watch.downloading()
-    watch.packages_total = _stale_packages(group)
+    watch.downloaded(*_count_packages(group))
     watch.compiling()
     binaries = folder / "bin"
     binaries.mkdir()
@@ -293,16 +301,14 @@ def _count_lines(stream: IO[str], watch: _Watch, last_lines: deque[str]) -> None
         watch.packages_done += 1
 
 
-def _stale_packages(group: Group) -> int:
-    """Return how many packages are still to be compiled. Fetches the module sources as a side effect."""
-    command = ["go", "list", "-deps", *group.flags, "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"]
-    result = subprocess.run(
-        [*command, *group.packages.values()],
-        cwd=group.folder, env=_environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def _count_packages(group: Group) -> tuple[int, int]:
+    """Return how many packages are still to be compiled, and of how many. Fetches the module sources on the way."""
+    command = ["go", "list", "-deps", *group.flags, "-f", "{{.Stale}}", *group.packages.values()]
+    result = subprocess.run(command, cwd=group.folder, env=_environment(), capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise _build_failed(group, "\n".join(result.stderr.strip().splitlines()[-15:]))
-    return len(result.stdout.split())
+    answers = result.stdout.split()
+    return answers.count("true"), len(answers)
 
 
 def _build_failed(group: Group, said: str) -> ClusterUnreachableError:

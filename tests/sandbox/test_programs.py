@@ -144,3 +144,11 @@ def test_a_machine_that_took_twice_as_long_is_expected_to_do_so_again() -> None:
     pace.finish("one", 200)
 
     assert pace.remaining_s("two", elapsed_s=0, fraction=0) == 100
+
+
+def test_a_build_that_was_interrupted_is_expected_to_take_what_is_left() -> None:
+    pace = Pace({"one": 100, "two": 50})
+
+    pace.resume("one", 0.25)
+
+    assert pace.remaining_s("one", elapsed_s=0, fraction=0) == 75
