@@ -102,11 +102,11 @@ def load(
 def active_cluster(
     text_or_path: str | None, *, context: str | None = None, cluster: str | None = None
 ) -> Mapping[str, Any] | None:
-    """Return the cluster entry that would be used, or None where there is none."""
+    """Return the cluster entry that would be used, or None where there is none, as with a file that is gone."""
     if not text_or_path:
         return None
-    document, _ = read(text_or_path)
     try:
+        document, _ = read(text_or_path)
         selected = _named(document, "context", context or document.get("current-context", ""))
         return _named(document, "cluster", cluster or selected.get("cluster", ""))
     except PluginError:

@@ -179,6 +179,7 @@ OTHER = document(server="https://b:1")
             {"clusterIdentifier"},
             set(),
         ),
+        ({"kubeconfig": "/gone/config"}, {"kubeconfig": document()}, {"kubeconfig"}, set()),
         ({"namespace": "a"}, {"namespace": "b"}, {"namespace"}, set()),
     ],
 )
