@@ -28,6 +28,7 @@ SOURCES: Final = Path(__file__).parent / "programs"
 MINIMUM_GO: Final = (1, 26)
 OTHER_WAY: Final = "or use a cluster of your own (kind, k3s, Docker Desktop) and the official Pulumi CLI, see README.md"
 _REPORT_EVERY_S: Final = 2.0
+_RECORD_S: Final = 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,8 +210,9 @@ class Pace:
         return max(current * (1 - fraction), 1.0) + later * self._factor()
 
     def _factor(self) -> float:
+        # What took a second says little about what takes minutes, so the record counts like half a minute of work.
         expected = sum(self._expected_s[name] for name in self._finished)
-        return sum(self._finished.values()) / expected if expected else 1.0
+        return (sum(self._finished.values()) + _RECORD_S) / (expected + _RECORD_S)
 
 
 class _Watch:

@@ -138,12 +138,21 @@ def test_what_is_left_falls_as_packages_are_compiled() -> None:
     assert left[-1] == pytest.approx(51)
 
 
-def test_a_machine_that_took_twice_as_long_is_expected_to_do_so_again() -> None:
+def test_a_machine_that_took_twice_as_long_is_expected_to_stay_slow() -> None:
+    pace = Pace({"one": 1000, "two": 50})
+
+    pace.finish("one", 2000)
+
+    assert pace.remaining_s("two", elapsed_s=0, fraction=0) == pytest.approx(100, rel=0.05)
+
+
+def test_a_group_that_was_there_but_for_a_second_says_little_about_the_next() -> None:
     pace = Pace({"one": 100, "two": 50})
 
-    pace.finish("one", 200)
+    pace.resume("one", 0.001)
+    pace.finish("one", 3)
 
-    assert pace.remaining_s("two", elapsed_s=0, fraction=0) == 100
+    assert pace.remaining_s("two", elapsed_s=0, fraction=0) == pytest.approx(50, rel=0.15)
 
 
 def test_a_build_that_was_interrupted_is_expected_to_take_what_is_left() -> None:
