@@ -102,14 +102,16 @@ def check(layout: node.Layout, identity: process.Identity) -> None:
         if state.gave_up:
             raise ClusterUnreachableError(
                 "sandbox",
-                f"{component} ended {supervisor.RESTARTS} times within a minute, last with {state.last_end}",
+                f"{component} was started {supervisor.RESTARTS + 1} times within a minute, and ended with {state.last_end}",
                 _see(layout, component),
             )
 
 
 def enter(identity: process.Identity, command: Sequence[str], environment: Mapping[str, str]) -> str:
     """Run a command inside the instance's namespaces, and return what it printed."""
-    (inside, *_) = process.descendants(identity.pid)
+    inside = next(iter(process.descendants(identity.pid)), None)
+    if inside is None:
+        raise ClusterUnreachableError("sandbox", "the node's process has ended", "run `stores sandbox up` again")
     result = subprocess.run(
         [str(shutil.which("nsenter")), "--target", str(inside.pid), "--mount", "--net", "--pid", *command],
         env={**os.environ, **environment}, capture_output=True, text=True, check=False,
