@@ -79,10 +79,14 @@ class Contents:
         return Cluster(self._layout.folder / "kubeconfig")
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
-        self._report(Progress("start", f"waiting for {what}"))
+        asked = False
 
         def checked() -> bool:
+            nonlocal asked
             launch.check(self._layout, self._identity)
+            if asked:
+                self._report(Progress("start", f"waiting for {what}"))
+            asked = True  # what is there at once is not worth a word
             return condition()
 
         wait_for(what, checked, timeout_s=_TIMEOUT_S, cure=_CURE)

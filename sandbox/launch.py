@@ -102,7 +102,7 @@ def check(layout: node.Layout, identity: process.Identity) -> None:
         if state.gave_up:
             raise ClusterUnreachableError(
                 "sandbox",
-                f"{component} was started {supervisor.RESTARTS + 1} times within a minute, and ended with {state.last_end}",
+                f"{component} was started {supervisor.RESTARTS + 1} times in a minute, and ended with {state.last_end}",
                 _see(layout, component),
             )
 

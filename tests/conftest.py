@@ -6,6 +6,7 @@ The cluster is an instance of its own. It never has anything to do with the user
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,14 +33,21 @@ def built_programs() -> Mapping[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def sandbox_instance() -> Iterator[instance.Instance]:
+def sandbox_instance(request: pytest.FixtureRequest) -> Iterator[instance.Instance]:
     """Return the running sandbox of the tests.
 
     One that runs already is used as it is. STORES_KEEP_SANDBOX=1 leaves it running, which saves a start each time.
+    After a failure its logs are kept beside the archived ledgers.
     """
-    yield instance.up(ROOT, SANDBOX, http_port=0, report=_print)
-    if os.environ.get(KEEP_VARIABLE) != "1":
-        instance.down(ROOT, SANDBOX)
+    started = instance.up(ROOT, SANDBOX, http_port=0, report=_print)
+    yield started
+    if os.environ.get(KEEP_VARIABLE) == "1":
+        return
+    if request.session.testsfailed:
+        logs = started.folder.parent / "archive" / f"{SANDBOX}-logs"
+        shutil.rmtree(logs, ignore_errors=True)
+        shutil.copytree(started.folder / "logs", logs)
+    instance.down(ROOT, SANDBOX)
 
 
 def _print(progress: Progress) -> None:
