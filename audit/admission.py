@@ -73,7 +73,10 @@ def check(request: RunRequest) -> None:
 
 
 def admit(connection: Connection, clock: Clock, request: RunRequest) -> Admission:
-    """Return what may go; all of it is recorded when the transaction commits."""
+    """Return what may go; all of it is recorded when the transaction commits.
+
+    A run of which something was admitted cannot be admitted again: its intents have its id as their key.
+    """
     locked = slots.lock(connection, clock, request.environment, _owners(request))
     if request.idempotency_key is not None:
         earlier = idempotency.replay(connection, request, locked.now)

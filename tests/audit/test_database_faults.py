@@ -166,8 +166,19 @@ def own_url(own_server: MariadbServer) -> str:
 def stopped(own_server: MariadbServer) -> Iterator[Any]:
     """Return what stops the server as if its machine had frozen; it goes on after the test."""
     pid = own_server.process.pid
-    yield lambda: os.kill(pid, signal.SIGSTOP)
+
+    def stop() -> None:
+        os.kill(pid, signal.SIGSTOP)
+        # The signal reaches one thread after the other.
+        while any(_state(task) != "T" for task in Path(f"/proc/{pid}/task").iterdir()):
+            time.sleep(0.01)
+
+    yield stop
     os.kill(pid, signal.SIGCONT)
+
+
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 @pytest.mark.timeout(30)
