@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import runpy
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 _ALREADY_SHOWN = 32
 _NO_SDK = """
@@ -52,6 +54,8 @@ def main(settings_text: str, program: str, arguments: list[str]) -> int:
         except Exception as error:  # noqa: BLE001 - whatever the program raised is shown as the program's
             pulumi.log.error(f"Program failed with an unhandled exception:\n{_user_trace(error, program)}")
             return _ALREADY_SHOWN
+        except KeyboardInterrupt:
+            _leave()
     return 0
 
 
@@ -63,7 +67,11 @@ def _run(program: str) -> None:
     path = Path(program)
     if path.is_dir() and not (path / "__main__.py").exists():
         raise _ProgramNotFoundError
-    runpy.run_path(program, run_name="__main__")
+    try:
+        runpy.run_path(program, run_name="__main__")
+    except KeyboardInterrupt:
+        # Already here: above, the SDK would wait for answers that an engine which is being cancelled does not give.
+        _leave()
 
 
 def _user_trace(error: BaseException, program: str) -> str:
@@ -77,11 +85,18 @@ def _user_trace(error: BaseException, program: str) -> str:
     return "".join(traceback.format_exception(error))
 
 
+def _leave() -> NoReturn:
+    """End after an interrupt. The program's own clean-up has run; threads that wait for the engine must not hold it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
 if __name__ == "__main__":
     try:
         code = main(sys.argv[1], sys.argv[2], sys.argv[3:])
     except KeyboardInterrupt:
-        code = 1
+        _leave()
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)

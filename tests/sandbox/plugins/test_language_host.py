@@ -129,8 +129,11 @@ def test_a_missing_program_is_named(project: Project) -> None:
     assert f"unable to find main python program `__main__.py` in `{project.folder}`" in said
 
 
-def test_an_interrupt_ends_the_program(project: Project) -> None:
-    project.write("__main__.py", "import time\nprint('it runs', flush=True)\ntime.sleep(600)\n")
+def test_an_interrupt_ends_the_program_after_its_own_clean_up(project: Project) -> None:
+    project.write(
+        "__main__.py",
+        "import time\nprint('it runs', flush=True)\ntry:\n    time.sleep(600)\nfinally:\n    print('cleaned up')\n",
+    )
     running = project.start("preview")
     assert running.stdout is not None
     said = ""
@@ -141,6 +144,7 @@ def test_an_interrupt_ends_the_program(project: Project) -> None:
     running.send_signal(signal.SIGINT)
     rest, _ = running.communicate(timeout=30)
     assert running.returncode != 0
+    assert "cleaned up" in said + rest
     assert "Traceback" not in said + rest
 
 

@@ -335,7 +335,7 @@ def test_a_namespace_that_is_held_says_by_what(engine: EngineDouble, client: Cli
     held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "finalizers": ["example.com/hold"]}}
     client.apply(config_map_path(name), held, manager="test")
     with pytest.raises(PluginError, match=r"NamespaceFinalizersRemaining.*example.com/hold"):
-        engine.destroy(NAMESPACE, "n", timeout_s=7)
+        engine.destroy(NAMESPACE, "n", timeout_s=6)
     client.apply(config_map_path(name), {**held, "metadata": {"name": "a"}}, manager="test")
 
 
