@@ -10,52 +10,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
-from audit import entries, idempotency, leases, slots
+from audit import entries, idempotency, judgement, leases, slots
 from audit.chain import from_json
-from audit.database import Clock
-from audit.limits import NO_OWN_LIMITS, Claim, LimitName, Limits, OwnerLimits, Tally, Verdict, judge
+from audit.database import Clock, insert_if_missing
+from audit.judgement import Judged
+from audit.limits import NO_OWN_LIMITS, OwnerLimits
 from audit.records import (
     LIMIT_OVERRIDE,
-    STORE_CREATE,
     STORE_DELETE,
-    STORE_RETRY,
     Admission,
     Change,
     Denial,
     NewEntry,
     RunRequest,
 )
-from audit.tables import ALL_OWNERS, NAME_LENGTH, Moment, audit_logs, from_us, intents, stores, to_us
-from stacks.errors import InternalError, ManifestError, UsageError
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """One change with what the ledger knows of its store and what the limits say."""
-
-    change: Change
-    row: Row[Any] | None
-    claim: Claim
-    verdict: Verdict
-
-    @property
-    def is_creation(self) -> bool:
-        return self.claim.new
-
-
-_KNOWN: Final[Select[Any]] = select(
-    stores.c.store_id, stores.c.owner, stores.c.cell, stores.c.status, stores.c.holds_slot
-).where(stores.c.environment == bindparam("environment"), stores.c.store_id.in_(bindparam("ids", expanding=True)))
-_STARTS: Final[Select[Any]] = select(intents.c.owner, intents.c.admitted_at).where(
-    intents.c.environment == bindparam("environment"),
-    intents.c.creation == 1,
-    intents.c.admitted_at > bindparam("since", type_=Moment),
-)
-_STARTS_OF: Final[Select[Any]] = _STARTS.where(intents.c.owner.in_(bindparam("owners", expanding=True)))
+from audit.tables import ALL_OWNERS, NAME_LENGTH, audit_logs, from_us, intents, stores, to_us
+from stacks.errors import InternalError, UsageError
 
 
 def check(request: RunRequest) -> None:
@@ -72,46 +46,61 @@ def check(request: RunRequest) -> None:
             raise InternalError(f"run '{request.run_id}'", f"cannot keep the name {name[:50]!r}", "check names first")
 
 
-def admit(connection: Connection, clock: Clock, request: RunRequest) -> Admission:
-    """Return what may go; all of it is recorded when the transaction commits.
+@dataclass(frozen=True)
+class Denied:
+    """A request of which nothing can go. Nothing of it is recorded yet."""
+
+    judged: Sequence[Judged]
+    now: datetime
+
+
+def foresee(connection: Connection, clock: Clock, request: RunRequest) -> Denied | None:
+    """Return the denial of a request of which nothing can go; None if something might.
+
+    It counts without a lock, so that who cannot go keeps nobody waiting who can. The denial is true all the same: at
+    that moment the limit was reached.
+    """
+    if request.override_reason is not None or not request.changes:
+        return None
+    judged, now = judgement.forecast(connection, clock, request)
+    return None if any(item.verdict.allowed for item in judged) else Denied(judged, now)
+
+
+def admit(connection: Connection, clock: Clock, request: RunRequest) -> Admission | Denied:
+    """Return what may go; all of it is recorded when the transaction commits. Of a denial as a whole, nothing is.
 
     A run of which something was admitted cannot be admitted again: its intents have its id as their key.
     """
-    locked = slots.lock(connection, clock, request.environment, _owners(request))
+    counted = slots.lock(connection, clock, request.environment, judgement.owners(request))
+    earlier = _replay(connection, request, counted.now)
+    if earlier is not None:
+        return earlier
+    fencing = leases.check_held(connection, request.environment, request.leases, counted.now)
+    judged = judgement.judge_request(connection, request, counted)
+    admitted = [item for item in judged if item.verdict.allowed or request.override_reason is not None]
+    if not admitted:
+        return Denied(judged, counted.now)
     if request.idempotency_key is not None:
-        earlier = idempotency.replay(connection, request, locked.now)
-        if earlier is not None:
-            return Admission((), (), earlier)
-    fencing = leases.check_held(connection, request.environment, request.leases, locked.now)
-    judged, locked = _judge(connection, request, locked)
-    admitted = [j for j in judged if j.verdict.allowed or request.override_reason is not None]
-    denied = [j for j in judged if j not in admitted]
-    if admitted:
-        if request.idempotency_key is not None:
-            idempotency.claim(connection, request, locked.now)
-        _take_slots(connection, request, locked, admitted)
-    for item in admitted:
-        _store_admitted(connection, request, locked.now, item)
-    denials = {id(item): _denial(item, request.limits) for item in denied}
-    for item in denied:
-        _store_denied(connection, request, locked.now, item.row, denials[id(item)])
-    if admitted:
-        rows = [_intent(request, number, locked.now, item, fencing) for number, item in enumerate(admitted)]
-        connection.execute(insert(intents), rows)
-    entries.append(connection, clock, _entries(request, judged, denials))
-    return Admission(tuple(item.change for item in admitted), tuple(denials[id(item)] for item in denied))
+        idempotency.claim(connection, request, counted.now)
+    _take_slots(connection, request, counted, admitted)
+    rows = [_intent(request, number, counted.now, item, fencing) for number, item in enumerate(admitted)]
+    connection.execute(insert(intents), rows)
+    return _record(connection, clock, request, judged, counted.now)
 
 
-def foresee(connection: Connection, clock: Clock, request: RunRequest) -> tuple[Denial, ...]:
-    """Return what the limits would deny if the request were made now. It locks and records nothing."""
-    state = slots.seen(connection, clock, request.environment, _owners(request))
-    judged, _ = _judge(connection, request, state)
-    return tuple(_denial(item, request.limits) for item in judged if not item.verdict.allowed)
+def deny(connection: Connection, clock: Clock, request: RunRequest, denied: Denied) -> Admission:
+    """Record a denial and return it. It takes no lock but the log's, so that many who are denied stop nobody."""
+    earlier = _replay(connection, request, denied.now)
+    if earlier is not None:
+        return earlier
+    leases.check_held(connection, request.environment, request.leases, denied.now)
+    return _record(connection, clock, request, denied.judged, denied.now)
 
 
 def find(connection: Connection, clock: Clock, request: RunRequest) -> Admission | None:
     """Return what an earlier try of the same run recorded, or None. It waits for a try that is still under way."""
     slots.lock(connection, clock, request.environment)
+    entries.wait(connection, clock)
     query = select(audit_logs).where(
         audit_logs.c.run_id == request.run_id, audit_logs.c.outcome.in_(("unknown", "denied"))
     )
@@ -129,70 +118,38 @@ def _names(change: Change) -> tuple[str, ...]:
     return (change.store_id, change.name, change.owner, change.cell, change.action)
 
 
-def _owners(request: RunRequest) -> set[str]:
-    return {change.owner for change in request.changes}
+def _replay(connection: Connection, request: RunRequest, now: datetime) -> Admission | None:
+    if request.idempotency_key is None:
+        return None
+    earlier = idempotency.replay(connection, request, now)
+    return None if earlier is None else Admission((), (), earlier)
 
 
-def _judge(connection: Connection, request: RunRequest, locked: slots.Locked) -> tuple[list[_Judged], slots.Locked]:
-    """Return each change with its verdict, and the counters of every owner that is concerned."""
-    ids = [change.store_id for change in request.changes]
-    found = connection.execute(_KNOWN, {"environment": request.environment, "ids": ids}) if ids else ()
-    rows = {row.store_id: row for row in found}
-    claims = [_claim(change, rows.get(change.store_id)) for change in request.changes]
-    left = {claim.moved_from for claim in claims if claim.moved_from is not None}
-    locked = slots.with_owners(connection, locked, left - locked.used.keys())
-    new_owners = {claim.owner for claim in claims if claim.new}
-    begun = starts(connection, request.environment, request.limits, locked.now, new_owners)
-    tally = Tally(locked.total, locked.used, begun)
-    verdicts = judge(claims, tally, limits=request.limits, owner_limits=request.owner_limits, now=locked.now)
-    judged = [
-        _Judged(_as_it_is(change, claim), rows.get(change.store_id), claim, verdict)
-        for change, claim, verdict in zip(request.changes, claims, verdicts, strict=True)
-    ]
-    return judged, locked
+def _record(
+    connection: Connection, clock: Clock, request: RunRequest, judged: Sequence[Judged], now: datetime
+) -> Admission:
+    """Write the status of each store and the entries; return what was said."""
+    admitted: list[Change] = []
+    denials: dict[str, Denial] = {}
+    for item in judged:
+        if item.verdict.allowed or request.override_reason is not None:
+            admitted.append(item.change)
+        else:
+            denials[item.change.store_id] = item.denial(request.limits)
+    # By id: of two requests that write the same stores, none waits for one that waits for it.
+    for item in sorted(judged, key=lambda one: one.change.store_id):
+        denial = denials.get(item.change.store_id)
+        if denial is None:
+            _store_admitted(connection, request, now, item)
+        else:
+            _store_denied(connection, request, now, item.row, denial)
+    entries.append(connection, clock, _entries(request, judged, denials))
+    return Admission(tuple(admitted), tuple(denials.values()))
 
 
-def starts(
-    connection: Connection, environment: str, limits: Limits, now: datetime, owners: set[str] | None = None
-) -> dict[str, list[datetime]]:
-    """Return when the creations of each owner began that still count; of all owners with None."""
-    if owners is not None and not owners:
-        return {}
-    values: dict[str, object] = {"environment": environment, "since": now - limits.window}
-    if owners is None:
-        rows = connection.execute(_STARTS, values)
-    else:
-        rows = connection.execute(_STARTS_OF, values | {"owners": sorted(owners)})
-    found: dict[str, list[datetime]] = {}
-    for row in rows:
-        found.setdefault(row.owner, []).append(row.admitted_at)
-    return found
-
-
-def _claim(change: Change, row: Row[Any] | None) -> Claim:
-    """Return what the change takes, by what the ledger knows and not by what its caller calls it."""
-    if row is not None and row.cell != change.cell:
-        raise ManifestError(
-            f"store '{change.store_id}'",
-            f"its cell was {row.cell} and is now {change.cell}, but a store never changes its cell",
-            f'write back cell: "{row.cell}"',
-        )
-    if change.action == STORE_DELETE:
-        return Claim(change.owner)
-    if row is None or not row.holds_slot:
-        return Claim(change.owner, new=True)
-    return Claim(change.owner, moved_from=row.owner if row.owner != change.owner else None)
-
-
-def _as_it_is(change: Change, claim: Claim) -> Change:
-    if claim.new:
-        return replace(change, action=STORE_CREATE)
-    if not claim.new and change.action == STORE_CREATE:
-        return replace(change, action=STORE_RETRY)
-    return change
-
-
-def _take_slots(connection: Connection, request: RunRequest, locked: slots.Locked, admitted: Sequence[_Judged]) -> None:
+def _take_slots(
+    connection: Connection, request: RunRequest, counted: slots.Counted, admitted: Sequence[Judged]
+) -> None:
     deltas: Counter[str] = Counter()
     for item in admitted:
         if item.claim.new or item.claim.moved_from is not None:
@@ -206,14 +163,14 @@ def _take_slots(connection: Connection, request: RunRequest, locked: slots.Locke
         ceilings = {ALL_OWNERS: request.limits.stores_total}
         for owner in deltas:
             ceilings[owner] = request.limits.of(_own(request.owner_limits, owner)).stores_per_owner
-    slots.change(connection, locked, deltas, ceilings)
+    slots.change(connection, counted, deltas, ceilings)
 
 
 def _own(owner_limits: Mapping[str, OwnerLimits], owner: str) -> OwnerLimits:
     return owner_limits.get(owner, NO_OWN_LIMITS)
 
 
-def _store_admitted(connection: Connection, request: RunRequest, now: datetime, item: _Judged) -> None:
+def _store_admitted(connection: Connection, request: RunRequest, now: datetime, item: Judged) -> None:
     change, row = item.change, item.row
     deleting = change.action == STORE_DELETE
     status = "Deleting" if deleting else "Provisioning"
@@ -252,16 +209,21 @@ def _write_store(
 ) -> None:
     environment, change = of
     if row is None:
-        fixed = {"environment": environment, "store_id": change.store_id, "cell": change.cell}
-        connection.execute(insert(stores).values(**fixed, **values, since_at=now, created_at=now))
+        keys = {"environment": environment, "store_id": change.store_id, "cell": change.cell}
+        fresh = keys | values | {"since_at": now, "created_at": now}
+        if values["holds_slot"]:
+            connection.execute(insert(stores), fresh)
+        else:
+            insert_if_missing(connection, stores, fresh)
         return
     if row.status != values["status"]:
         values = values | {"since_at": now}
+    # A denial is written without the lock on the counters: it must not touch a store that was admitted meanwhile.
     this = (stores.c.environment == environment, stores.c.store_id == change.store_id)
-    connection.execute(update(stores).where(*this).values(**values))
+    connection.execute(update(stores).where(*this, stores.c.holds_slot == row.holds_slot).values(**values))
 
 
-def _entries(request: RunRequest, judged: Sequence[_Judged], denials: Mapping[int, Denial]) -> list[NewEntry]:
+def _entries(request: RunRequest, judged: Sequence[Judged], denials: Mapping[str, Denial]) -> list[NewEntry]:
     written: list[NewEntry] = []
     for item in judged:
         change = item.change
@@ -276,13 +238,13 @@ def _entries(request: RunRequest, judged: Sequence[_Judged], denials: Mapping[in
             reason=request.reason,
             metadata={**change.metadata, "name": change.name, "cell": change.cell},
         )
-        denial = denials.get(id(item))
+        denial = denials.get(change.store_id)
         if denial is not None:
             facts = {**common.metadata, "denial": _facts(denial)}
             written.append(replace(common, outcome="denied", reason=str(denial), metadata=facts))
             continue
         if not item.verdict.allowed:
-            passed = {"denial": _facts(_denial(item, request.limits))}
+            passed = {"denial": _facts(item.denial(request.limits))}
             written.append(
                 replace(
                     common, action=LIMIT_OVERRIDE, outcome="success", reason=request.override_reason, metadata=passed
@@ -293,7 +255,7 @@ def _entries(request: RunRequest, judged: Sequence[_Judged], denials: Mapping[in
 
 
 def _intent(
-    request: RunRequest, number: int, now: datetime, item: _Judged, fencing: Mapping[str, int]
+    request: RunRequest, number: int, now: datetime, item: Judged, fencing: Mapping[str, int]
 ) -> dict[str, Any]:
     change = item.change
     return {
@@ -308,18 +270,6 @@ def _intent(
         "admitted_at": now,
         "fencing": fencing.get(change.cell),
     }
-
-
-def _denial(item: _Judged, limits: Limits) -> Denial:
-    verdict = item.verdict
-    return Denial(
-        item.change,
-        cast("LimitName", verdict.limit),
-        verdict.used,
-        verdict.limit_value,
-        verdict.retry_at,
-        limits.window_s,
-    )
 
 
 def _facts(denial: Denial) -> dict[str, object]:

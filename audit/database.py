@@ -10,13 +10,14 @@ import contextlib
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, bindparam, create_engine, event, literal_column
+from sqlalchemy import ColumnElement, Connection, Engine, Table, bindparam, create_engine, event, literal_column
+from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -30,8 +31,14 @@ T = TypeVar("T")
 # granted. One object for the life of a Database, so that statements can be made once for each.
 Clock = ColumnElement[Any]
 
-# As many connections as there are threads that ask; two are kept. Values never show up in an error's text.
-_POOL: Final[dict[str, Any]] = {"pool_size": 2, "max_overflow": -1, "hide_parameters": True}
+# As many connections as there are threads that ask; two are kept. Every transaction is ended here, so the pool need not
+# do it again. Values never show up in an error's text.
+_POOL: Final[dict[str, Any]] = {
+    "pool_size": 2,
+    "max_overflow": -1,
+    "pool_reset_on_return": None,
+    "hide_parameters": True,
+}
 _WRITES: Final = "stores_writes"
 # SYSDATE, not NOW: the moment of reading, which is after the lock, and not to be set by `SET timestamp`.
 _MARIADB_CLOCK: Final = literal_column("CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)", Moment)
@@ -142,6 +149,15 @@ class Database:
             raise failures.explain(self.url, unknown.cause, failures.NOT_KNOWN) from unknown.cause
         finally:
             engine.dispose()
+
+
+def insert_if_missing(connection: Connection, into: Table, values: Mapping[str, object]) -> None:
+    """Leave a row with the key in `values`: this one, or the one that is there already, as it is."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(sqlite.insert(into).values(values).on_conflict_do_nothing())
+    else:
+        key = next(iter(into.primary_key))
+        connection.execute(mysql.insert(into).values(values).on_duplicate_key_update({key.name: key}))
 
 
 def parse_url(url: str) -> URL:

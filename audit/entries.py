@@ -60,9 +60,14 @@ def append(
     return [Entry(**{**row, "metadata": chain.from_json(row["metadata"])}) for row in rows]
 
 
-def find(connection: Connection, entry_id: str) -> Entry | None:
+def wait(connection: Connection, clock: Clock) -> None:
+    """Return when no writer is under way any more; none begins until the transaction ends."""
+    connection.execute(_locked_head(clock))
+
+
+def find(connection: Connection, clock: Clock, entry_id: str) -> Entry | None:
     """Return the entry with that id. It waits for a writer that is still under way."""
-    connection.execute(select(audit_head.c.seq).where(audit_head.c.id == HEAD_ID).with_for_update())
+    wait(connection, clock)
     row = connection.execute(select(audit_logs).where(audit_logs.c.entry_id == entry_id)).one_or_none()
     return None if row is None else to_entry(row)
 

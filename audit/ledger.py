@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, insert, select, update
 
-from audit import admission, entries, leases, migrations, reports, settlement, slots, verification
+from audit import admission, entries, judgement, leases, migrations, reports, settlement, slots, verification
+from audit.admission import Denied
 from audit.anchors import Anchor
 from audit.database import DEFAULT_TIMEOUTS, Database, Timeouts
 from audit.limits import Limits, OwnerLimits
@@ -93,16 +94,25 @@ class Ledger:
         admission.check(request)
         self._ensure(request.environment)
         clock = self._database.clock
-        return self._database.write(
-            lambda connection: admission.admit(connection, clock, request),
-            find=lambda connection: admission.find(connection, clock, request),
-        )
+
+        def find(connection: Connection) -> Admission | None:
+            return admission.find(connection, clock, request)
+
+        answer: Admission | Denied | None
+        answer = self._database.read(lambda connection: admission.foresee(connection, clock, request))
+        if answer is None:
+            answer = self._database.write(lambda connection: admission.admit(connection, clock, request), find=find)
+        if isinstance(answer, Denied):
+            denied = answer
+            answer = self._database.write(lambda c: admission.deny(c, clock, request, denied), find=find)
+        return answer
 
     def foresee(self, request: RunRequest) -> tuple[Denial, ...]:
         """Return what the limits would deny if the request were made now. Nothing is recorded."""
         admission.check(request)
         clock = self._database.clock
-        return self._database.read(lambda connection: admission.foresee(connection, clock, request))
+        judged, _now = self._database.read(lambda connection: judgement.forecast(connection, clock, request))
+        return tuple(item.denial(request.limits) for item in judged if not item.verdict.allowed)
 
     def settle(
         self,
@@ -233,7 +243,7 @@ class Ledger:
         clock, entry_id = self._database.clock, entries.new_id()
         return self._database.write(
             lambda connection: entries.append(connection, clock, [entry], [entry_id])[0],
-            find=lambda connection: entries.find(connection, entry_id),
+            find=lambda connection: entries.find(connection, clock, entry_id),
         )
 
     def entries(

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from audit.admission import starts
 from audit.database import Clock
+from audit.judgement import starts
 from audit.limits import NO_OWN_LIMITS, Limits, OwnerLimits, retry_at, within_window
 from audit.records import OwnerUsage, StoreRow, Usage
 from audit.tables import stores

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, insert, select, update
 
 from audit import entries, leases, slots
 from audit.chain import from_json, to_json
@@ -67,7 +67,7 @@ def settle(
     if environment is None:
         raise InternalError(f"run '{run_id}'", "was never admitted", "admit a run before its outcome")
     locked = slots.lock(connection, clock, environment)
-    rows = {row.store_id: row for row in connection.execute(_intents_with_actor(run_id))}
+    rows = {row.store_id: row for row in connection.execute(_INTENTS, {"of_run": run_id})}
     new = [o for o in (_as_it_is(run_id, outcome, rows) for outcome in outcomes) if _is_new(run_id, o, rows)]
     if not new:
         return
@@ -176,14 +176,16 @@ def _actor(row: Row[Any]) -> Actor:
     return Actor(row.actor, row.actor_kind, row.source_ip)
 
 
-def _intents_with_actor(run_id: str) -> Any:
-    joined = select(intents, *_ACTOR).join(audit_logs, _IS_ITS_INTENT)
-    return joined.where(intents.c.run_id == run_id)
+_INTENTS: Final[Select[Any]] = (
+    select(intents, *_ACTOR).join(audit_logs, _IS_ITS_INTENT).where(intents.c.run_id == bindparam("of_run"))
+)
+_STORES: Final[Select[Any]] = select(stores.c.store_id, stores.c.owner, stores.c.status, stores.c.holds_slot).where(
+    stores.c.environment == bindparam("environment"), stores.c.store_id.in_(bindparam("ids", expanding=True))
+)
 
 
 def _stores(connection: Connection, environment: str, ids: Sequence[str]) -> dict[str, Row[Any]]:
-    query = select(stores).where(stores.c.environment == environment, stores.c.store_id.in_(ids))
-    return {row.store_id: row for row in connection.execute(query)}
+    return {row.store_id: row for row in connection.execute(_STORES, {"environment": environment, "ids": ids})}
 
 
 def _as_it_is(run_id: str, outcome: StoreOutcome, rows: dict[str, Row[Any]]) -> StoreOutcome:
@@ -229,7 +231,7 @@ def _check_fence(connection: Connection, run_id: str, rows: Sequence[Row[Any]], 
             )
 
 
-def _write_status(connection: Connection, locked: slots.Locked, store: Row[Any], seen: Seen) -> int:
+def _write_status(connection: Connection, locked: slots.Counted, store: Row[Any], seen: Seen) -> int:
     """Write what was seen; return by how much the owner's slots change."""
     holds = holds_slot(seen.status, held_before=bool(store.holds_slot))
     values: dict[str, Any] = {
@@ -280,7 +282,7 @@ def _outcome_entry(intent: Row[Any], outcome: StoreOutcome, actor: Actor | None)
     )
 
 
-def _write_adopted(connection: Connection, locked: slots.Locked, record: StoreRecord, row: Row[Any] | None) -> None:
+def _write_adopted(connection: Connection, locked: slots.Counted, record: StoreRecord, row: Row[Any] | None) -> None:
     values: dict[str, Any] = {
         "name": record.name,
         "owner": record.owner,

@@ -13,16 +13,15 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, insert, select, update
-from sqlalchemy.dialects import mysql, sqlite
 
-from audit.database import Clock, Database
+from audit.database import Clock, Database, insert_if_missing
 from audit.tables import ALL_OWNERS, slots
 from stacks.errors import InternalError
 
 
 @dataclass(frozen=True)
-class Locked:
-    """An environment whose counters nobody else changes until the transaction ends."""
+class Counted:
+    """The counters of an environment. From `lock`, nobody else changes them until the transaction ends."""
 
     environment: str
     total: int
@@ -39,34 +38,35 @@ def ensure(database: Database, environment: str) -> None:
     """
     exists = select(slots.c.used).where(slots.c.environment == environment, slots.c.owner == ALL_OWNERS)
     if database.read(lambda connection: connection.execute(exists).one_or_none()) is None:
-        database.write(lambda connection: _insert_missing(connection, environment))
+        values = {"environment": environment, "owner": ALL_OWNERS, "used": 0, "ceiling": 0}
+        database.write(lambda connection: insert_if_missing(connection, slots, values))
 
 
-def lock(connection: Connection, clock: Clock, environment: str, owners: Collection[str] = ()) -> Locked:
+def lock(connection: Connection, clock: Clock, environment: str, owners: Collection[str] = ()) -> Counted:
     """Return the environment, locked, with what the owners use and the database's time after the lock."""
-    locked = _read(connection, _locked_counters(clock), environment, owners)
-    if locked is None:
+    counted = _read(connection, _locked_counters(clock), environment, owners)
+    if counted is None:
         raise InternalError(f"environment '{environment}'", "has no counters", "call slots.ensure first")
-    return locked
+    return counted
 
 
-def seen(connection: Connection, clock: Clock, environment: str, owners: Collection[str] = ()) -> Locked:
+def seen(connection: Connection, clock: Clock, environment: str, owners: Collection[str] = ()) -> Counted:
     """Return the environment as it is now, without a lock: good for a forecast only."""
     seen_now = _read(connection, _counters(clock), environment, owners)
-    return seen_now or Locked(environment, 0, {}, connection.execute(select(clock.label("now"))).scalar_one())
+    return seen_now or Counted(environment, 0, {}, connection.execute(select(clock.label("now"))).scalar_one())
 
 
-def with_owners(connection: Connection, locked: Locked, owners: Collection[str]) -> Locked:
-    """Return the locked environment with more owners read; nobody else can change their counters meanwhile."""
+def with_owners(connection: Connection, counted: Counted, owners: Collection[str]) -> Counted:
+    """Return the environment with more owners read; nobody else can change their counters meanwhile."""
     if not owners:
-        return locked
+        return counted
     query = select(slots.c.owner, slots.c.used)
-    query = query.where(slots.c.environment == locked.environment, slots.c.owner.in_(sorted(owners)))
-    return replace(locked, used={**locked.used, **{row.owner: row.used for row in connection.execute(query)}})
+    query = query.where(slots.c.environment == counted.environment, slots.c.owner.in_(sorted(owners)))
+    return replace(counted, used={**counted.used, **{row.owner: row.used for row in connection.execute(query)}})
 
 
 def change(
-    connection: Connection, locked: Locked, deltas: Mapping[str, int], ceilings: Mapping[str, int] | None = None
+    connection: Connection, counted: Counted, deltas: Mapping[str, int], ceilings: Mapping[str, int] | None = None
 ) -> None:
     """Add each owner's delta to its counter and their sum to the environment's.
 
@@ -76,10 +76,10 @@ def change(
     deltas = {owner: delta for owner, delta in deltas.items() if delta}
     if not deltas:
         return
-    locked = with_owners(connection, locked, deltas.keys() - locked.used.keys())
-    missing = sorted(deltas.keys() - locked.used.keys())
+    counted = with_owners(connection, counted, deltas.keys() - counted.used.keys())
+    missing = sorted(deltas.keys() - counted.used.keys())
     if missing:
-        fresh = {"environment": locked.environment, "used": 0, "ceiling": 0}
+        fresh = {"environment": counted.environment, "used": 0, "ceiling": 0}
         connection.execute(insert(slots), [fresh | {"owner": owner} for owner in missing])
     deltas = {ALL_OWNERS: sum(deltas.values()), **deltas}
     grown = slots.c.used + case(deltas, value=slots.c.owner)
@@ -91,7 +91,7 @@ def change(
     # In this order: MariaDB lets an assignment see those before it.
     connection.execute(
         update(slots)
-        .where(slots.c.environment == locked.environment, slots.c.owner.in_(sorted(deltas)))
+        .where(slots.c.environment == counted.environment, slots.c.owner.in_(sorted(deltas)))
         .ordered_values((slots.c.ceiling, ceiling), (slots.c.used, grown))
     )
 
@@ -109,18 +109,10 @@ def _locked_counters(clock: Clock) -> Select[Any]:
     return _counters(clock).with_for_update()
 
 
-def _read(connection: Connection, query: Select[Any], environment: str, owners: Collection[str]) -> Locked | None:
+def _read(connection: Connection, query: Select[Any], environment: str, owners: Collection[str]) -> Counted | None:
     found = connection.execute(query, {"environment": environment, "owners": [ALL_OWNERS, *sorted(owners)]})
     rows = {row.owner: row for row in found}
     total = rows.pop(ALL_OWNERS, None)
     if total is None:
         return None
-    return Locked(environment, total.used, {owner: row.used for owner, row in rows.items()}, total.now)
-
-
-def _insert_missing(connection: Connection, environment: str) -> None:
-    values = {"environment": environment, "owner": ALL_OWNERS, "used": 0, "ceiling": 0}
-    if connection.dialect.name == "sqlite":
-        connection.execute(sqlite.insert(slots).values(values).on_conflict_do_nothing())
-    else:
-        connection.execute(mysql.insert(slots).values(values).on_duplicate_key_update(used=slots.c.used))
+    return Counted(environment, total.used, {owner: row.used for owner, row in rows.items()}, total.now)

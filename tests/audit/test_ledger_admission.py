@@ -9,6 +9,7 @@ import pytest
 from conftest import FakeClock
 from ledger_samples import ALICE, ENVIRONMENT, ROBOT, change, create, creations, outcomes, request, used
 
+from audit import admission
 from audit.ledger import Ledger
 from audit.limits import Limits, OwnerLimits, Verdict
 from audit.records import Actor, StoreRecord
@@ -248,11 +249,23 @@ def test_the_database_refuses_a_slot_too_many_whatever_the_rules_say(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create(ledger, 10)
-    monkeypatch.setattr("audit.admission.judge", lambda claims, *_, **__: tuple(Verdict() for _ in claims))
+    monkeypatch.setattr("audit.judgement.judge", lambda claims, *_, **__: tuple(Verdict() for _ in claims))
     with pytest.raises(InternalError, match="nothing was changed"):
         ledger.admit(request([change("extra-1")]))
     assert used(ledger) == 10
     assert len(ledger.entries(None, limit=1000)) == 20
+
+
+def test_a_denial_that_comes_late_leaves_a_store_alone_that_was_admitted_meanwhile(ledger: Ledger) -> None:
+    create(ledger, 10)
+    late = request([change("tea-1")])
+    database = ledger._database
+    denied = database.read(lambda connection: admission.foresee(connection, database.clock, late))
+    assert denied is not None
+    ledger.admit(request([change("tea-1")], override_reason="agreed with sales"))
+    database.write(lambda connection: admission.deny(connection, database.clock, late, denied))
+    assert status(ledger, "tea-1") == "Provisioning"
+    assert [e.outcome for e in ledger.entries(ENVIRONMENT, store_id="tea-1")] == ["denied", "unknown", "success"]
 
 
 def test_stores_that_are_found_are_counted_beyond_the_limits_and_audited(ledger: Ledger) -> None:

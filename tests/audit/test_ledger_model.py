@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 from conftest import FakeClock
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from ledger_samples import ENVIRONMENT, change, request
@@ -201,13 +201,18 @@ def _counters(connection: Any) -> dict[str, int]:
     return {row.owner: row.used for row in connection.exec_driver_sql("SELECT owner, used FROM slots")}
 
 
-def _run(server: MariadbServer | None, examples: int, steps: int) -> None:
+def _run(server: MariadbServer | None, examples: int, steps: int, *, shrink: bool = True) -> None:
     machine = type("Machine", (LedgerMachine,), {"server": server})
     checks = list(HealthCheck)
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=checks
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=checks,
+            database=None,
+            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         ),
     )
 
@@ -225,4 +230,4 @@ def test_a_slot_that_is_given_back_too_early_is_caught(monkeypatch: pytest.Monke
     """The claims above can fail: with a defect put in, they do."""
     monkeypatch.setattr(defect, lambda status, **_: status not in ("Pending", "Deleted", "Failed"))
     with pytest.raises(BaseException):  # noqa: B017, PT011 - an assertion, or a constraint of the database
-        _run(None, 25, 20)
+        _run(None, 25, 20, shrink=False)
