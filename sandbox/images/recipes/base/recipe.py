@@ -34,6 +34,9 @@ RECIPE: Final = Recipe(
         "/etc/localtime": "/usr/share/zoneinfo/Etc/UTC",
         "/var/run": "/run",
         "/var/lock": "/run/lock",
+        # Where OpenSSL looks; in Debian its command line program brings these links.
+        "/usr/lib/ssl/certs": "/etc/ssl/certs",
+        "/usr/lib/ssl/cert.pem": "/etc/ssl/certs/ca-certificates.crt",
         "/usr/bin/awk": "mawk",
         "/usr/bin/which": "which.debianutils",
     }),

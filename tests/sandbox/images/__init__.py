@@ -1,0 +1,1 @@
+"""Tests of the images that are built from Debian packages."""
