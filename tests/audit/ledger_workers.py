@@ -151,9 +151,15 @@ def write_entries(worker: int, barrier: Barrier, answers: Queue[Answer | None], 
 
 def create_stores_without_lock(worker: int, barrier: Barrier, answers: Queue[Answer | None], *arguments: Any) -> None:
     """Do as `create_stores`, with a defect put in: counters are read without a lock, and nothing backs them up."""
-    slots.lock = slots.seen
-    _change = slots.change
-    slots.change = lambda connection, locked, deltas, ceilings=None: _change(connection, locked, deltas)  # noqa: ARG005
+    seen, change = slots.seen, slots.change
+
+    def read_without_lock(*values: Any) -> slots.Counted:
+        counted = seen(*values)
+        time.sleep(0.05)  # others read the same meanwhile
+        return counted
+
+    slots.lock = read_without_lock  # type: ignore[assignment]
+    slots.change = lambda connection, counted, deltas, ceilings=None: change(connection, counted, deltas)  # noqa: ARG005
     create_stores(worker, barrier, answers, *arguments)
 
 

@@ -5,15 +5,22 @@ Short forms, for every run.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import ledger_workers
+import pymysql
 import pytest
-from ledger_samples import ENVIRONMENT
+from ledger_samples import ENVIRONMENT, change, request
+from mariadb_server import MariadbServer
+from sqlalchemy.engine import make_url
 
 from audit.ledger import Ledger
 from audit.limits import Limits
 from audit.migrations import migrate
+from audit.tables import to_us
 
 
 def check_creations(url: str, answers: list[ledger_workers.Answer], limits: Limits, requests: int) -> None:
@@ -82,3 +89,36 @@ def test_a_check_that_counts_before_it_locks_is_caught(mariadb_url: str) -> None
     )
     with pytest.raises(AssertionError):
         check_creations(mariadb_url, answers, limits, 80)
+
+
+@pytest.mark.parametrize("locked", ["audit_head", "slots"])
+def test_the_time_that_counts_is_the_one_after_the_wait_for_a_lock(
+    mariadb: MariadbServer, mariadb_url: str, locked: str
+) -> None:
+    name = make_url(mariadb_url).database
+    with Ledger.open(mariadb_url) as ledger:
+        ledger.admit(request([]))
+        with closing(mariadb.connect(name)) as other, other.cursor() as cursor, ThreadPoolExecutor(1) as pool:
+            cursor.execute("BEGIN")
+            cursor.execute(f"SELECT * FROM {locked} FOR UPDATE")  # noqa: S608
+            waiting = pool.submit(ledger.admit, request([change("tea-1")]))
+            _await_lock_wait(cursor)
+            cursor.execute("SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)")
+            (released_us,) = cursor.fetchone() or (0,)
+            cursor.execute("COMMIT")
+            waiting.result()
+        (entry,) = ledger.entries(ENVIRONMENT)
+        assert to_us(entry.recorded_at) >= released_us
+        if locked == "slots":
+            (run,) = ledger.open_runs(ENVIRONMENT)
+            assert to_us(run.admitted_at) >= released_us
+
+
+def _await_lock_wait(cursor: pymysql.cursors.Cursor) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        cursor.execute("SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'")
+        if cursor.fetchone() == (1,):
+            return
+        time.sleep(0.2)  # the server shows its answer of before to those who ask more often
+    raise AssertionError("nobody waited for the lock")
