@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -100,11 +99,10 @@ class _Builder:
         missing = [name for name, entry in entries.items() if not entry.is_dir()]
         for name in missing:
             self._archive.download(resolution[name], self._report)
-        with ExitStack() as stack:
-            work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="building-", dir=self._folder)))
+        with tempfile.TemporaryDirectory(prefix="building-", dir=self._folder) as work:
             for done, name in enumerate(missing):
                 self._report(Progress("images", f"building {name}", done=done, total=len(missing)))
-                make = partial(self._make, name, references[name], resolution, work)
+                make = partial(self._make, name, references[name], resolution, Path(work))
                 cache_folder.ensure(entries[name], make)
         self._archive.forget([package for packages in resolution.values() for package in packages])
         _replace(self._folder / "resolution.json", json.dumps(_as_json(resolution)))
@@ -188,7 +186,7 @@ def _content(source: Path) -> list[bytes | str]:
     found: list[bytes | str] = []
     for file in files:
         if "__pycache__" not in file.parts:
-            found.extend((file.name, str(os.access(file, os.X_OK)), file.read_bytes()))
+            found.extend((str(file.relative_to(source)), str(os.access(file, os.X_OK)), file.read_bytes()))
     return found
 
 
@@ -228,3 +226,4 @@ def _remove_old(folder: Path) -> None:
     for found in folder.glob("*/facts.json"):
         if time.time() - found.parent.stat().st_mtime > _KEPT_S:
             shutil.rmtree(found.parent)
+            found.parent.with_name(f"{found.parent.name}.lock").unlink(missing_ok=True)

@@ -97,6 +97,33 @@ def test_another_reference_is_another_archive_of_the_same_layer(recipe: Callable
     assert layers[0] == layers[1]
 
 
+def test_a_recipe_on_another_adds_a_layer_and_shares_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def recipe_of(name: str, parent: str | None) -> Recipe:
+        folder = tmp_path / name
+        (folder / "rootfs").mkdir(parents=True)
+        (folder / "rootfs" / name).write_text(name)
+        return Recipe(
+            name=name, folder=folder, parent=parent, finish=lambda _workshop: made.append(name),
+            version=lambda _workshop: "1",
+        )  # fmt: skip
+
+    table = {name: recipe_of(name, parent) for name, parent in (("low", None), ("left", "low"), ("right", "low"))}
+    monkeypatch.setattr(recipes, "RECIPES", table)
+    monkeypatch.setattr(builder, "RECIPES", table)
+    layers, files = {}, {}
+    for archive in images.build(tmp_path / "cache", {name: f"{name}:1" for name in table}, silent):
+        with tarfile.open(archive) as opened:
+            layers[archive.stem] = json.load(opened.extractfile("manifest.json"))[0]["Layers"]  # type: ignore[arg-type]
+            with tarfile.open(fileobj=opened.extractfile(layers[archive.stem][-1])) as last:
+                files[archive.stem] = {name for name in last.getnames() if not name.startswith("etc")}
+    assert made == ["low", "left", "right"]
+    assert layers["left"][0] == layers["right"][0] == layers["low"][0]
+    assert [len(layers[name]) for name in ("low", "left", "right")] == [1, 2, 2]
+    assert files == {"low": {"low"}, "left": {"left"}, "right": {"right"}}
+
+
 def test_the_same_recipe_is_the_same_image_on_every_machine(recipe: Callable[..., Path], tmp_path: Path) -> None:
     recipe()
     assert build(tmp_path / "one")[0].read_bytes() == build(tmp_path / "two")[0].read_bytes()

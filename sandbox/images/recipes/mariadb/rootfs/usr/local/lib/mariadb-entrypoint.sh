@@ -106,14 +106,14 @@ start_temporary_server() {
 		--skip-slave-start --loose-innodb-buffer-pool-load-at-startup=0 &
 	temporary_pid=$!
 	note "waiting for the temporary server"
-	local tries
-	for tries in {1..120}; do
+	local deadline=$((SECONDS + 60))
+	while [ "$SECONDS" -lt "$deadline" ]; do
 		if mariadb-admin --no-defaults --protocol=socket --socket="$socket" --user=none --connect-timeout=2 ping > /dev/null 2>&1
 		then
 			return 0
 		fi
 		kill -0 "$temporary_pid" 2> /dev/null || fail "the temporary server did not start; its own lines above say why"
-		sleep 0.5
+		sleep 0.1
 	done
 	fail "the temporary server does not answer"
 }
