@@ -13,7 +13,7 @@ from contextlib import closing
 import ledger_workers
 import pymysql
 import pytest
-from ledger_samples import ENVIRONMENT, change, request
+from ledger_samples import ENVIRONMENT, change, holder, request
 from mariadb_server import MariadbServer
 from sqlalchemy.engine import make_url
 
@@ -70,6 +70,15 @@ def test_of_many_that_want_a_cell_one_gets_it(ledger_url: str) -> None:
     answers = ledger_workers.run(8, ledger_workers.take_cell, ledger_url)
     assert Counter(answer.admitted for answer in answers) == {("01",): 1, (): 7}
     assert all("is being changed by" in str(answer.error) for answer in answers if not answer.admitted)
+
+
+def test_of_many_that_find_a_cell_abandoned_one_takes_it_over(ledger_url: str) -> None:
+    migrate(ledger_url)
+    with Ledger.open(ledger_url) as ledger:
+        ledger.acquire_lease(ENVIRONMENT, "01", holder("crashed"), 0)
+        answers = ledger_workers.run(8, ledger_workers.take_cell, ledger_url)
+        assert Counter(answer.admitted for answer in answers) == {("01",): 1, (): 7}
+        assert len(ledger.entries(ENVIRONMENT, action="lease.takeover")) == 1
 
 
 def test_of_many_equal_requests_under_one_key_one_runs(ledger_url: str) -> None:

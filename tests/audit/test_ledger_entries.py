@@ -135,6 +135,8 @@ def test_what_is_too_long_is_cut_with_a_mark(ledger: Ledger) -> None:
     assert written.reason == "x" * 3999 + "…"
     assert written.store_id == "y" * 254 + "…"
     assert written.metadata["too_long"] == 100_008
+    whole = ledger.record(entry(reason="x" * 4000, store_id="y" * 255))
+    assert (whole.reason, whole.store_id) == ("x" * 4000, "y" * 255)
     assert ledger.verify().ok
 
 
