@@ -158,7 +158,8 @@ def _kubelet(layout: Layout) -> Sequence[str]:
     return (
         f"--config={layout.config / 'kubelet.json'}",
         f"--kubeconfig={layout.kubeconfig('kubelet')}",
-        f"--root-dir={layout.node / 'kubelet'}",
+        # It listens on sockets below, whose paths the kernel limits to 107 characters; a checkout's may be longer.
+        "--root-dir=/var/lib/kubelet",
         f"--cert-dir={layout.keys}",
         f"--node-ip={ADDRESS}",
         f"--hostname-override={NAME}",

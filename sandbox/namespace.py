@@ -16,6 +16,7 @@ from sandbox import node
 # Programs of the node write below these fixed paths of the machine; each instance gets its own view of them.
 HIDDEN: Final = (Path("/run"),)
 OVERLAID: Final = (Path("/var/lib"), Path("/var/log"))
+# Kept in the instance's folder: too large for memory.
 _OWN: Final = ("/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers")
 
 

@@ -55,6 +55,14 @@ def test_every_component_starts_after_what_it_asks_first(layout: Layout, machine
     assert all(needs[name] == (node.API_PORT,) for name in NAMES if name != "kube-apiserver")
 
 
+def test_no_socket_lies_below_the_checkout_whose_path_may_be_too_long_for_one(layout: Layout, machine: Machine) -> None:
+    kubelet = next(found for found in components(layout, machine, []) if found.name == "kubelet")
+
+    assert "--root-dir=/var/lib/kubelet" in kubelet.command
+    assert len(node.CONTAINERD_SOCKET) < 108
+    assert str(layout.folder) not in node.CONTAINERD_SOCKET
+
+
 def test_no_secret_is_on_a_command_line(layout: Layout, machine: Machine) -> None:
     tokens = [row[0] for row in csv.reader((layout.keys / "tokens.csv").read_text().splitlines())]
     plan = node.plan(components(layout, machine, []))
