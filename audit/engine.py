@@ -11,10 +11,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Self
@@ -39,6 +40,7 @@ from stacks.settings import Settings
 # Resources that the engine works on at once. A release waits for minutes, so more than the cores are worth it.
 PARALLEL: Final = 16
 
+_LOCK_HOLDER: Final = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")
 _MARKUP: Final = re.compile(r"<\{%[^%]*%\}>")
 
 
@@ -78,6 +80,21 @@ class EngineResult:
 
 OnStep = Callable[[Step, str], None]
 """Called with a step and its phase: `started`, `done` or `failed`."""
+
+
+class EngineLockedError(LockedError):
+    """The engine's own lock is held. `abandoned`: by processes of this machine that are all gone."""
+
+    def __init__(self, where: str, holders: Sequence[tuple[str, str]]) -> None:
+        here = socket.gethostname()
+        self.abandoned = bool(holders) and all(host == here and not _lives(int(pid)) for host, pid in holders)
+        told = ", ".join(f"process {pid} on {host}" for host, pid in holders) or "somebody"
+        super().__init__(
+            where,
+            f"the engine's state is locked by {told}",
+            "wait for its end; if it is gone for certain, run `pulumi cancel` with the variables of `stores sandbox "
+            "env`, or your own",
+        )
 
 
 class Engine:
@@ -135,6 +152,16 @@ class Engine:
 
         Raises a StoresError only when the engine failed as a whole; stores that failed are in the result.
         """
+        try:
+            return self._up(cell, options, store_ids, on_step)
+        except EngineLockedError as error:
+            # Our lease says that nobody holds the cell, so a lock whose process is gone was left by a killed run.
+            if not error.abandoned:
+                raise
+            self._stack(cell, options, create=True).cancel()
+        return self._up(cell, options, store_ids, on_step)
+
+    def _up(self, cell: str, options: RunOptions, store_ids: frozenset[str], on_step: OnStep) -> EngineResult:
         recorder = _Recorder(store_ids, on_step)
         try:
             stack = self._stack(cell, options, create=True)
@@ -224,11 +251,7 @@ class Engine:
         text = str(error)
         where = f"stack {naming.stack(self._settings.environment, cell)}"
         if isinstance(error, ConcurrentUpdateError) or "currently locked" in text:
-            return LockedError(
-                where,
-                "the engine's state is locked: another run is changing it, or one was killed",
-                "wait for it; if nothing runs, `pulumi cancel` removes a dead run's lock",
-            )
+            return EngineLockedError(where, _LOCK_HOLDER.findall(text))
         if "incorrect passphrase" in text or "passphrase must be set" in text:
             return ClusterUnreachableError(
                 where,
@@ -320,6 +343,16 @@ class _Command(automation.PulumiCommand):
         if done.returncode != 0:
             result = automation.CommandResult(stdout=done.stdout, stderr=done.stderr, code=done.returncode)
             raise create_command_error(result)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _drain(stream: IO[str] | None, callback: Callable[[str], Any] | None, lines: list[str]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
 from typing import Any
 
 from pulumi.automation import events
@@ -94,3 +97,19 @@ def test_what_a_killed_run_left_is_pending() -> None:
 
 def test_an_empty_state_holds_nothing() -> None:
     assert engine.read_snapshot(None) == engine.Snapshot(exists=True)
+
+
+def test_a_lock_is_abandoned_only_when_every_holder_was_here_and_is_gone() -> None:
+    here = socket.gethostname()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    dead, alive = str(gone.pid), str(os.getpid())
+    told = {
+        (): False,
+        ((here, dead),): True,
+        ((here, alive),): False,
+        ((here, dead), (here, alive)): False,
+        (("elsewhere", dead),): False,
+    }
+    for holders, abandoned in told.items():
+        assert engine.EngineLockedError("stack local", list(holders)).abandoned is abandoned, holders

@@ -135,7 +135,7 @@ def test_a_locked_stack_is_one_clear_sentence(project: Project) -> None:
     lock.write_text('{"pid": 1, "username": "somebody", "hostname": "elsewhere", "timestamp": "2026-01-01T00:00:00Z"}')
     done = project.stores("up")
     lock.unlink()
-    assert_refused(done, 8, "the engine's state is locked")
+    assert_refused(done, 8, "the engine's state is locked by process 1 on elsewhere")
     assert status(project)[BAR]["status"] == "Ready"
 
 
