@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -43,13 +42,15 @@ def networks_in_use() -> frozenset[str]:
     return frozenset(found)
 
 
-def links() -> str:
-    return subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+def links() -> frozenset[str]:
+    """Return the names of the machine's own network links."""
+    return frozenset(path.name for path in Path("/sys/class/net").iterdir())
 
 
 def test_a_killed_instance_is_noticed_and_replaced_and_removal_leaves_nothing(
     started: instance.Instance, root: Path
 ) -> None:
+    links_before = links()
     known = record.load(started.folder)
     assert known is not None
     everything = [known.identity, *process.descendants(known.identity.pid)]
@@ -92,7 +93,6 @@ def test_a_killed_instance_is_noticed_and_replaced_and_removal_leaves_nothing(
     assert not again.folder.exists()
     assert not cgroups.exists(launch.cgroup_name(root, NAME))
     assert str(again.folder) not in Path("/proc/self/mountinfo").read_text()
-    assert "node0" not in links()
-    assert "veth" not in links()
+    assert links() <= links_before
     for archive in (again.folder.parent / "archive").glob(f"{NAME}-*.sqlite"):
         archive.unlink()
