@@ -19,7 +19,13 @@ NAME = "lifecycle"
 
 
 @pytest.fixture
-def started(root: Path) -> Iterator[instance.Instance]:
+def links_before() -> frozenset[str]:
+    """Return the machine's links as they were before the instance was started."""
+    return links()
+
+
+@pytest.fixture
+def started(root: Path, links_before: frozenset[str]) -> Iterator[instance.Instance]:
     """Return an instance of this test's own, which is removed whatever happens."""
     instance.down(root, NAME)
     yield instance.up(root, NAME, http_port=0)
@@ -48,9 +54,8 @@ def links() -> frozenset[str]:
 
 
 def test_a_killed_instance_is_noticed_and_replaced_and_removal_leaves_nothing(
-    started: instance.Instance, root: Path
+    started: instance.Instance, root: Path, links_before: frozenset[str]
 ) -> None:
-    links_before = links()
     known = record.load(started.folder)
     assert known is not None
     everything = [known.identity, *process.descendants(known.identity.pid)]
