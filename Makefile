@@ -23,9 +23,21 @@ down: $(READY) ## Stop the sandbox and remove what belonged to it; the build cac
 	@$(BIN)/stores sandbox down
 
 .PHONY: test
-test: $(READY) ## Run all tests, the end-to-end ones against a sandbox of their own included
+test: $(READY) test-programs ## Run all tests, the end-to-end ones against a sandbox of their own included
 	@$(BIN)/stores sandbox build
 	@$(BIN)/pytest
+
+# A browser for the picture of a shop, and MariaDB's programs, of which no service is started.
+.PHONY: test-programs
+test-programs:
+	@if ! { command -v chromium && command -v mariadbd; } >/dev/null; then \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    || { echo "error: the tests need chromium and mariadbd; install them" >&2; exit 2; }; \
+	  echo "Installing Chromium and MariaDB's programs (a minute) ..."; \
+	  apt-get update -qq; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+	    chromium mariadb-server-core mariadb-client-core >/dev/null; \
+	fi
 
 .PHONY: check
 check: lint test ## Everything that must hold before a merge

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 
 from audit.probe import address_of
 from components import naming
+from tests.e2e.conftest import ROOT
 from tests.e2e.project import Done, Project, store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -38,6 +42,27 @@ def page(url: str, path: str = "/") -> str:
         return response.read().decode()
     finally:
         connection.close()
+
+
+def browse(url: str, folder: Path, *options: str) -> str:
+    """Open an address in a real browser, without a window, and return what it prints."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium is not None, "Chromium is missing; apt-get install chromium"
+    done = subprocess.run(
+        [
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            # The name service behind nip.io names need not be reachable: they hold their own address.
+            "--host-resolver-rules=MAP *.nip.io 127.0.0.1",
+            f"--user-data-dir={folder / 'profile'}", *options, url,
+        ],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    return done.stdout
+
+
+def tea(**more: Any) -> dict[str, Any]:
+    return store(TEA, **{"title": "Tea House", **more})
 
 
 def up(project: Project, *, code: int = 0) -> dict[str, Any]:
@@ -66,12 +91,24 @@ def assert_refused(done: Done, code: int, told: str) -> None:
 
 
 def test_two_stores_of_two_owners_come_up_and_answer(project: Project) -> None:
-    project.write(store(TEA), store(BAR, owner="bob"))
+    project.write(tea(), store(BAR, owner="bob"))
     results = up(project)
     assert {found["status"] for found in results.values()} == {"Ready"}
-    for store_id in (TEA, BAR):
-        assert f"Shop {store_id}" in page(results[store_id]["url"])
+    for store_id, title in ((TEA, "Tea House"), (BAR, f"Shop {BAR}")):
+        assert title in page(results[store_id]["url"])
         assert results[store_id]["content"] == "WordPress only"
+
+
+def test_a_browser_shows_the_shop(project: Project, tmp_path: Path) -> None:
+    url = status(project)[TEA]["url"]
+    picture = tmp_path / "shop.png"
+    browse(url, tmp_path, f"--screenshot={picture}", "--window-size=1280,800")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "<title>Tea House</title>" in browse(url, tmp_path, "--dump-dom")
+    # A blank page of this size is a few kilobytes.
+    assert picture.stat().st_size > 15_000
+    if os.environ.get("STORES_WRITE_DOCS") == "1":
+        shutil.copy(picture, ROOT / "docs/images/shop.png")
 
 
 def test_the_audit_log_has_an_intent_and_an_outcome_for_each(project: Project) -> None:
@@ -118,7 +155,7 @@ def test_plain_pulumi_finds_nothing_to_do_either(project: Project) -> None:
 
 @pytest.fixture
 def pending_change(project: Project) -> None:
-    project.write(store(TEA), store(BAR, owner="bob", web={"memory": "600Mi"}))
+    project.write(tea(), store(BAR, owner="bob", web={"memory": "600Mi"}))
 
 
 @pytest.mark.usefixtures("pending_change")
@@ -176,7 +213,7 @@ def test_nothing_of_this_has_changed_a_store(project: Project) -> None:
 
 
 def test_a_plan_names_each_changed_property_and_changes_nothing(project: Project) -> None:
-    project.write(store(TEA, web={"memory": "600Mi"}), store(BAR, owner="bob"))
+    project.write(tea(web={"memory": "600Mi"}), store(BAR, owner="bob"))
     done = project.stores("plan", "--json", "--detailed-exitcode")
     assert done.code == 10, str(done)
     plans = {found["store_id"]: found for found in done.data["stores"]}
@@ -198,7 +235,7 @@ def test_a_changed_store_changes_alone(project: Project) -> None:
 def test_one_that_cannot_start_stops_nobody_and_says_why(project: Project) -> None:
     project.configure(releaseTimeoutSeconds=45)
     broken = {"image": {"tag": "0.0.0-none"}}
-    project.write(store(TEA, web={"memory": "600Mi"}), store(BAR, owner="bob", **broken), store(TWIN, owner="bob"))
+    project.write(tea(web={"memory": "600Mi"}), store(BAR, owner="bob", **broken), store(TWIN, owner="bob"))
     project.configure(releaseTimeoutSeconds=90)
     results = up(project, code=6)
     assert results[TWIN]["status"] == "Ready"
@@ -212,7 +249,7 @@ def test_one_that_cannot_start_stops_nobody_and_says_why(project: Project) -> No
 
 def test_a_failed_store_is_retried_by_running_again(project: Project) -> None:
     project.configure(releaseTimeoutSeconds=240)
-    project.write(store(TEA, web={"memory": "600Mi"}), store(BAR, owner="bob"), store(TWIN, owner="bob"))
+    project.write(tea(web={"memory": "600Mi"}), store(BAR, owner="bob"), store(TWIN, owner="bob"))
     results = up(project)
     assert {found["status"] for found in results.values()} == {"Ready"}
     used = project.stores("limits", "--json").data
