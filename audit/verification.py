@@ -142,7 +142,9 @@ def _diagnose(connection: Connection, seq: int, prev_hash: str, head_seq: int) -
     genuine = _one(connection, (audit_logs.c.prev_hash == prev_hash) & (audit_logs.c.seq != seq))
     moved = genuine if genuine is not None and genuine.was(seq) else None
     if found is None:
-        return _missing(connection, seq, moved, head_seq)
+        if moved is not None:
+            return Verification(seq - 1, seq, "edit", f"its number was changed to {moved.seq}")
+        return Verification(seq - 1, seq, "deletion", "it is not there")
     if moved is not None:
         if found.was(moved.seq):
             return Verification(seq - 1, seq, "swap", f"it and entry {moved.seq} have changed places")
@@ -163,15 +165,6 @@ def _misplaced(connection: Connection, seq: int, found: _Sealed, head_seq: int) 
     if place is not None:
         return Verification(seq - 1, seq, "swap", f"it has the contents of entry {place}")
     return Verification(seq - 1, seq, "edit", "its contents do not fit its hash")
-
-
-def _missing(connection: Connection, seq: int, moved: _Sealed | None, head_seq: int) -> Verification:
-    if moved is not None:
-        return Verification(seq - 1, seq, "edit", f"its number was changed to {moved.seq}")
-    later = next(_walk(connection, head_seq, seq), None)
-    if later is None:
-        return Verification(seq - 1, seq, "truncation", f"the log ends at {seq - 1}, but its head says {head_seq}")
-    return Verification(seq - 1, seq, "deletion", f"the next entry there is {later[0]}")
 
 
 def _place_of(connection: Connection, found: _Sealed, head_seq: int) -> int | None:

@@ -123,6 +123,17 @@ def test_an_update_needs_no_room_even_over_lowered_limits(ledger: Ledger) -> Non
     assert [d.limit for d in ledger.admit(request([change("new-1")], limits=none)).denied] == ["stores_per_owner"]
 
 
+def test_a_status_holds_since_it_changed_and_not_since_it_was_written_again(ledger: Ledger, clock: FakeClock) -> None:
+    create(ledger, 1)
+    clock.move(minutes=1)
+    began = clock.moment
+    for _ in range(2):
+        ledger.admit(request([change("alice-000", action="store.update")]))
+        (row,) = ledger.stores(ENVIRONMENT)
+        assert (row.status, row.since_at) == ("Provisioning", began)
+        clock.move(minutes=1)
+
+
 def test_an_update_of_a_store_that_was_never_admitted_is_a_creation(ledger: Ledger) -> None:
     (admitted,) = ledger.admit(request([change("ghost-1", action="store.update")])).admitted
     assert admitted.action == "store.create"
