@@ -12,7 +12,7 @@ from ledger_samples import ALICE, ENVIRONMENT, ROBOT, change, create, creations,
 from audit import admission
 from audit.ledger import Ledger
 from audit.limits import Limits, OwnerLimits, Verdict
-from audit.records import Actor, StoreRecord
+from audit.records import Actor, Status, StoreRecord
 from stacks.errors import InternalError, ManifestError, UsageError
 
 HOUR = timedelta(hours=1)
@@ -288,6 +288,17 @@ def test_stores_that_are_found_are_counted_beyond_the_limits_and_audited(ledger:
     adopted = ledger.entries(ENVIRONMENT, action="store.adopt")
     assert [(e.store_id, e.outcome) for e in adopted] == [(f"found-{n}", "success") for n in (2, 1, 0)]
     assert ledger.admit(request([change("more-1")])).denied[0].used == 12
+
+
+@pytest.mark.parametrize(("status", "is_there"), [("Pending", False), ("Deleted", False), ("Deleting", True)])
+def test_only_what_exists_is_adopted(ledger: Ledger, status: Status, *, is_there: bool) -> None:
+    record = StoreRecord("found-1", "found-1", "alice", "01", status)
+    if is_there:
+        ledger.adopt(ENVIRONMENT, [record], ALICE)
+    else:
+        with pytest.raises(InternalError, match=f"exists, but as {status}"):
+            ledger.adopt(ENVIRONMENT, [record], ALICE)
+    assert used(ledger) == int(is_there)
 
 
 def test_adopting_leaves_a_known_store_as_it_is_and_revives_one_that_was_thought_deleted(ledger: Ledger) -> None:

@@ -129,7 +129,11 @@ def test_a_changed_status_is_audited_and_the_same_again_only_moves_the_time_it_a
     assert (row(ledger, "alice-000").since_at, row(ledger, "alice-000").ready_at) == (began, clock.moment)
     assert row(ledger, "alice-000").url == "http://new"
     assert ledger.entries(ENVIRONMENT, action="store.status") == []
+    before = row(ledger, "alice-000").run_id
     ledger.mark(ENVIRONMENT, "alice-000", "Failed", "HTTP 502", actor=ALICE)
+    assert row(ledger, "alice-000").run_id == before
+    ledger.mark(ENVIRONMENT, "alice-000", "Failed", "HTTP 503", run_id="run-look")
+    assert (row(ledger, "alice-000").run_id, row(ledger, "alice-000").status_reason) == ("run-look", "HTTP 503")
     (entry,) = ledger.entries(ENVIRONMENT, action="store.status")
     assert (entry.actor, entry.reason, entry.metadata) == ("alice", "HTTP 502", {"from": "Ready", "to": "Failed"})
     assert row(ledger, "alice-000").since_at == clock.moment
