@@ -1,6 +1,6 @@
 """Keeps the table of values in charts/store/README.md equal to the `# --` lines of values.yaml.
 
-`make chart-docs` writes the table; with `--check` nothing is written, and a stale table ends with code 1.
+`make docs` writes the table; with `--check` nothing is written, and a stale table ends with code 1.
 It must never guess: a value without a `# --` line is an error.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Final
 from ruamel.yaml import YAML
 
 CHART: Final = Path(__file__).parent / "store"
-BEGIN: Final = "<!-- begin of the table that `make chart-docs` writes -->"
+BEGIN: Final = "<!-- begin of the table that `make docs` writes -->"
 END: Final = "<!-- end of the table -->"
 
 _KEY: Final = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z]\w*):(?P<rest>.*)")
@@ -92,7 +92,7 @@ def main() -> int:
     if new == old:
         return 0
     if arguments.check:
-        print(f"{readme}: the table of values is stale; run `make chart-docs`", file=sys.stderr)
+        print(f"{readme}: the table of values is stale; run `make docs`", file=sys.stderr)
         return 1
     readme.write_text(new)
     return 0

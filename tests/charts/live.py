@@ -112,6 +112,11 @@ class Release:
         found = self.cluster.core.list_namespaced_pod(self.name, label_selector=selector).items
         return sorted(found, key=lambda pod: pod.metadata.creation_timestamp)
 
+    def volume_size(self, name: str) -> str:
+        """Return the size that the release's volume really has."""
+        claim = self.cluster.core.read_namespaced_persistent_volume_claim(f"{self.name}-{name}", self.name)
+        return str(claim.status.capacity["storage"])
+
     def log(self, pod: str, container: str) -> str:
         """Return what the container has said."""
         return str(self.cluster.core.read_namespaced_pod_log(pod, self.name, container=container))

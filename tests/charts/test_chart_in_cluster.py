@@ -101,6 +101,14 @@ def test_an_upgrade_and_a_rollback_lose_no_request(shop: Release) -> None:
     assert answers["200"] > 50
 
 
+@pytest.mark.parametrize(("volume", "value"), [("uploads", "uploads.size"), ("mariadb", "database.storage.size")])
+def test_a_larger_size_in_the_values_is_a_larger_volume(shop: Release, volume: str, value: str) -> None:
+    assert shop.volume_size(volume) == "1Gi"
+    shop.upgrade("--set", f"{value}=2Gi")
+    eventually(lambda: shop.volume_size(volume) == "2Gi", f"the volume {volume} has grown")
+    assert shop.get("/wp-login.php").code == 200
+
+
 def test_uploads_are_never_run_as_programs(shop: Release) -> None:
     assert shop.get("/wp-content/uploads/anything.php").code == 403
 
@@ -108,7 +116,9 @@ def test_uploads_are_never_run_as_programs(shop: Release) -> None:
 def test_a_release_that_is_installed_again_finds_its_shop(shop: Release) -> None:
     shop.uninstall()
     # Not the title of the first installation: this one comes from the kept database.
-    shop.install({"store": {"title": "Coffee"}})
+    # A volume never shrinks, so the size must be the one that it has.
+    sizes = {"uploads": {"size": "2Gi"}, "database": {"storage": {"size": "2Gi"}}}
+    shop.install({"store": {"title": "Coffee"}, **sizes})
     assert "WordPress is installed" not in shop.log(newest_web_pod(shop), "install")
     assert "<title>Coffee</title>" in shop.get("/").body
 
