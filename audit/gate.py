@@ -296,7 +296,7 @@ def _status(store_id: str, row: StoreRow | None, manifest: Manifest) -> StoreSta
         cell=row.cell,
         status=row.status,
         url=row.url,
-        content=None,
+        content=row.content,
         since_at=row.since_at,
         checked_at=row.ready_at,
         reason=row.status_reason,

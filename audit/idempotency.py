@@ -91,7 +91,9 @@ def _was_denied_in_part(connection: Connection, run_id: str) -> bool:
 
 
 def _outcome(row: Row[Any]) -> StoreOutcome:
-    return StoreOutcome(row.store_id, row.outcome, row.status, row.reason, row.url, chain.from_json(row.metadata))
+    return StoreOutcome(
+        row.store_id, row.outcome, row.status, row.reason, row.url, metadata=chain.from_json(row.metadata)
+    )
 
 
 def _finished_at(rows: Sequence[Row[Any]]) -> datetime:

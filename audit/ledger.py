@@ -146,13 +146,14 @@ class Ledger:
         run_id: str | None = None,
         actor: Actor | None = None,
         url: str | None = None,
+        content: str | None = None,
     ) -> None:
         """Leave the store with the status that somebody has seen. `Deleted` gives its slot back."""
         self._ensure(environment)
         clock = self._database.clock
         self._database.write(
             lambda connection: settlement.mark(
-                connection, clock, environment, store_id, seen=Seen(status, reason, url, run_id), actor=actor
+                connection, clock, environment, store_id, seen=Seen(status, reason, url, run_id, content), actor=actor
             )
         )
 

@@ -84,7 +84,9 @@ def _put_on_record(run: Run, observation: Observation, store_id: str, failure: s
     status: Status = "Ready" if failure is None and answer.ok else "Failed"
     reason = failure or (None if answer.ok else answer.detail)
     run.ledger.adopt(environment, [StoreRecord(store_id, store.name, store.owner, store.cell, status, url)], run.actor)
-    run.ledger.mark(environment, store_id, status, reason, run_id=run.run_id, actor=run.actor, url=url)
+    run.ledger.mark(
+        environment, store_id, status, reason, run_id=run.run_id, actor=run.actor, url=url, content=answer.content
+    )
     run.ledger.record(
         NewEntry(
             actor=run.actor,

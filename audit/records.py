@@ -151,6 +151,8 @@ class StoreOutcome:
     url: str | None = None
     metadata: Metadata = field(default_factory=dict)
     reached_engine: bool = True
+    content: str | None = None
+    """What answered, of a store that is Ready."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ class StoreRecord:
     cell: str
     status: Status = "Provisioning"
     url: str | None = None
+    content: str | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ class StoreRow:
 
     `since_at`: since when the status holds. `ready_at`: when it last answered. `pending_until`: when a store that the
     hourly limit holds back can go. `holds_slot`: whether it counts against the limits.
+    `content`: what answered, of a store that is Ready.
     """
 
     environment: str
@@ -207,6 +211,7 @@ class StoreRow:
     pending_until: datetime | None
     holds_slot: bool
     url: str | None
+    content: str | None
     run_id: str | None
     created_at: datetime
 

@@ -157,9 +157,11 @@ class Run:
         for store in observation.unrecorded():
             applied = observation.applied(store.id)
             url = str(applied["url"]) if applied is not None else None
-            answers = url is not None and ask(url).ok
-            status: Status = "Ready" if answers else "Provisioning"
-            records.append(StoreRecord(store.id, store.name, store.owner, store.cell, status, url))
+            answer = ask(url) if url is not None else Answer(ok=False, detail="")
+            status: Status = "Ready" if answer.ok else "Provisioning"
+            records.append(
+                StoreRecord(store.id, store.name, store.owner, store.cell, status, url, content=answer.content)
+            )
             self.tell(store.id, "found in the engine's state; recorded", status)
         self.ledger.adopt(self.settings.environment, records, self.actor)
 
@@ -287,7 +289,7 @@ class Run:
             return _cancelled(store_id)
         if answer.ok:
             self.tell(store_id, f"{url} answers", "Ready")
-            return StoreOutcome(store_id, "success", "Ready", url=url, metadata={"content": answer.content or ""})
+            return StoreOutcome(store_id, "success", "Ready", url=url, content=answer.content)
         self.tell(store_id, answer.detail, "Failed")
         return StoreOutcome(store_id, "failure", "Failed", reason=f"{url}: {answer.detail}", url=url)
 
@@ -324,12 +326,17 @@ class Run:
             url = observation.desired[store.store_id].url
             ok = answer is not None and answer.ok
             detail = None if ok else (answer.detail if answer is not None else "cancelled")
-            if ok:
-                self.ledger.mark(self.settings.environment, store.store_id, "Ready", None, run_id=self.run_id, url=url)
-            else:
-                self.ledger.mark(
-                    self.settings.environment, store.store_id, "Failed", detail, run_id=self.run_id, url=url
-                )
+            content = answer.content if answer is not None else None
+            self.ledger.mark(
+                self.settings.environment,
+                store.store_id,
+                "Ready" if ok else "Failed",
+                detail,
+                run_id=self.run_id,
+                url=url,
+                content=content,
+            )
+            if not ok:
                 problems.append(Problem(f"store '{store.store_id}'", f"{url}: {detail}", "see `stores doctor`"))
             results.append(
                 StoreResult(
@@ -339,7 +346,7 @@ class Run:
                     url,
                     detail,
                     time.monotonic() - started,
-                    answer.content if answer is not None else None,
+                    content,
                 )
             )
         error = StoreFailedError.of(problems) if problems else None
@@ -394,7 +401,8 @@ class Run:
             elif store.store_id in observation.desired:
                 row = observation.rows.get(store.store_id)
                 status, url = (row.status, row.url) if row is not None else ("Pending", None)
-                results.append(StoreResult(store.store_id, store.action, status, url, None, 0.0))
+                content = None if row is None else row.content
+                results.append(StoreResult(store.store_id, store.action, status, url, None, 0.0, content))
         error: StoresError | None = None
         if cancelled:
             error = CancelledError(f"run {self.run_id}", "it was stopped", "run `stores up` again to go on")
@@ -406,7 +414,6 @@ class Run:
 
     def _store_result(self, store: StorePlan, outcome: StoreOutcome) -> StoreResult:
         elapsed_s = time.monotonic() - self._began.get(store.store_id, time.monotonic())
-        content = outcome.metadata.get("content")
         return StoreResult(
             store.store_id,
             store.action,
@@ -414,7 +421,7 @@ class Run:
             outcome.url,
             outcome.reason,
             elapsed_s,
-            str(content) if content else None,
+            outcome.content,
         )
 
     def _replay(self, admission: Admission) -> RunResult:

@@ -41,10 +41,11 @@ class Seen:
     reason: str | None
     url: str | None
     run_id: str | None
+    content: str | None = None
 
     @classmethod
     def of(cls, outcome: StoreOutcome, run_id: str) -> Seen:
-        return cls(outcome.status, outcome.reason, outcome.url, run_id)
+        return cls(outcome.status, outcome.reason, outcome.url, run_id, outcome.content)
 
 
 def settle(
@@ -239,6 +240,7 @@ def _write_status(connection: Connection, locked: slots.Counted, store: Row[Any]
         "status_reason": None if seen.reason is None else entries.clean(seen.reason, REASON_LENGTH),
         "holds_slot": int(holds),
         "pending_until": None,
+        "content": seen.content if seen.status == "Ready" else None,
     }
     if store.status != seen.status:
         values["since_at"] = locked.now
@@ -292,6 +294,7 @@ def _write_adopted(connection: Connection, locked: slots.Counted, record: StoreR
         "since_at": locked.now,
         "pending_until": None,
         "holds_slot": 1,
+        "content": record.content,
     }
     if record.url is not None:
         values["url"] = record.url

@@ -131,6 +131,7 @@ stores = Table(
     Column("pending_until", Moment),
     Column("holds_slot", Integer, nullable=False),
     Column("url", Text),
+    Column("content", String(64)),
     _name("run_id", nullable=True),
     Column("created_at", Moment, nullable=False),
     Index("stores_by_owner", "environment", "owner"),

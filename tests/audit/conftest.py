@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import mariadb_server
 import pytest
 
 from audit.ledger import Ledger
 from audit.migrations import migrate
+from tests.audit import mariadb_server
 
 
 class FakeClock:
@@ -40,7 +40,7 @@ def mariadb() -> Iterator[mariadb_server.MariadbServer]:
         with mariadb_server.running(*mariadb_server.NOT_DURABLE) as server:
             yield server
     except mariadb_server.MissingServerError as error:
-        pytest.skip(str(error))
+        pytest.fail(str(error))
 
 
 @pytest.fixture

@@ -12,13 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import ledger_workers
-import mariadb_server
 import pymysql
 import pytest
-from fault_proxy import Fault, FaultProxy
-from ledger_samples import ALICE, ENVIRONMENT, change, creations, holder, outcomes, request, used
-from mariadb_server import MariadbServer
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
@@ -28,6 +23,10 @@ from audit.ledger import Ledger
 from audit.migrations import migrate
 from audit.records import NewEntry
 from stacks.errors import DatabaseUnreachableError, UsageError
+from tests.audit import ledger_workers, mariadb_server
+from tests.audit.fault_proxy import Fault, FaultProxy
+from tests.audit.ledger_samples import ALICE, ENVIRONMENT, change, creations, holder, outcomes, request, used
+from tests.audit.mariadb_server import MariadbServer
 
 # PyMySQL leaves its socket to the garbage collector when it cannot connect.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -151,7 +150,7 @@ def own_server() -> Iterator[MariadbServer]:
         with mariadb_server.running() as server:
             yield server
     except mariadb_server.MissingServerError as error:
-        pytest.skip(str(error))
+        pytest.fail(str(error))
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from conftest import FakeClock
-from ledger_samples import ALICE, ENVIRONMENT, ROBOT, change, create, creations, outcomes, request, used
 
 from audit import admission
 from audit.ledger import Ledger
 from audit.limits import Limits, OwnerLimits, Verdict
 from audit.records import Actor, Status, StoreRecord
 from stacks.errors import InternalError, ManifestError, UsageError
+from tests.audit.conftest import FakeClock
+from tests.audit.ledger_samples import ALICE, ENVIRONMENT, ROBOT, change, create, creations, outcomes, request, used
 
 HOUR = timedelta(hours=1)
 

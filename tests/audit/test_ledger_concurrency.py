@@ -10,17 +10,17 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-import ledger_workers
 import pymysql
 import pytest
-from ledger_samples import ENVIRONMENT, change, holder, request
-from mariadb_server import MariadbServer
 from sqlalchemy.engine import make_url
 
 from audit.ledger import Ledger
 from audit.limits import Limits
 from audit.migrations import migrate
 from audit.tables import to_us
+from tests.audit import ledger_workers
+from tests.audit.ledger_samples import ENVIRONMENT, change, holder, request
+from tests.audit.mariadb_server import MariadbServer
 
 
 def check_creations(url: str, answers: list[ledger_workers.Answer], limits: Limits, requests: int) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import FakeClock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_samples import ALICE, ENVIRONMENT, ROBOT, create
 
 from audit.ledger import Ledger
 from audit.records import Actor, NewEntry
+from tests.audit.conftest import FakeClock
+from tests.audit.ledger_samples import ALICE, ENVIRONMENT, ROBOT, create
 
 HOSTILE = [
     "'; DROP TABLE audit_logs; --",

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from conftest import FakeClock
-from ledger_samples import ENVIRONMENT, change, creations, outcomes, request, used
 
 from audit.ledger import Ledger
 from audit.records import Actor, RunRequest, StoreOutcome
 from stacks.errors import LockedError, UsageError
+from tests.audit.conftest import FakeClock
+from tests.audit.ledger_samples import ENVIRONMENT, change, creations, outcomes, request, used
 
 
 def keyed(*ids: str, key: str = "deploy-7", **values: Any) -> RunRequest:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from conftest import FakeClock
-from ledger_samples import ENVIRONMENT, change, holder, request
 
 from audit.ledger import Ledger
 from audit.records import Lease
 from stacks.errors import LockedError
+from tests.audit.conftest import FakeClock
+from tests.audit.ledger_samples import ENVIRONMENT, change, holder, request
 
 
 def acquire(ledger: Ledger, run_id: str, cell: str = "01", environment: str = ENVIRONMENT) -> Lease:

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from conftest import FakeClock
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from ledger_samples import ENVIRONMENT, change, request
-from mariadb_server import MariadbServer
 
 from audit.ledger import Ledger
 from audit.limits import Limits
 from audit.migrations import migrate
 from audit.records import Status, StoreOutcome, StoreRecord, holds_slot
+from tests.audit.conftest import FakeClock
+from tests.audit.ledger_samples import ENVIRONMENT, change, request
+from tests.audit.mariadb_server import MariadbServer
 
 LIMITS = Limits(stores_per_owner=3, creates_per_hour=2, window_s=60, stores_total=5)
 OWNERS = ("alice", "bob", "carol")

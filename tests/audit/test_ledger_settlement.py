@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from conftest import FakeClock
-from ledger_samples import ALICE, ENVIRONMENT, change, create, creations, holder, outcomes, request, used
 
 from audit.ledger import Ledger
 from audit.records import Actor, StoreOutcome, StoreRow
 from stacks.errors import InternalError, LockedError
+from tests.audit.conftest import FakeClock
+from tests.audit.ledger_samples import ALICE, ENVIRONMENT, change, create, creations, holder, outcomes, request, used
 
 
 def row(ledger: Ledger, store_id: str) -> StoreRow:

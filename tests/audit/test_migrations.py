@@ -8,14 +8,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import ledger_workers
 import pymysql
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from ledger_samples import ALICE, ENVIRONMENT, change, holder, outcomes, request
-from mariadb_server import MariadbServer
 from sqlalchemy.engine import make_url
 
 from audit import chain, tables
@@ -25,6 +22,9 @@ from audit.limits import Limits
 from audit.migrations import REVISION, migrate, upgrade
 from audit.records import NewEntry
 from stacks.errors import DatabaseUnreachableError, RefusedError, UsageError
+from tests.audit import ledger_workers
+from tests.audit.ledger_samples import ALICE, ENVIRONMENT, change, holder, outcomes, request
+from tests.audit.mariadb_server import MariadbServer
 
 DENIED = 1142
 COLUMN_DENIED = 1143

@@ -13,14 +13,14 @@ from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
 import pytest
-from ledger_samples import ALICE
-from mariadb_server import MariadbServer
 from sqlalchemy.engine import make_url
 
 from audit import chain
 from audit.anchors import Anchor
 from audit.ledger import Ledger
 from audit.records import NewEntry
+from tests.audit.ledger_samples import ALICE
+from tests.audit.mariadb_server import MariadbServer
 
 COUNT = 12
 COLUMNS = (*chain.HASHED_COLUMNS, "prev_hash", "hash")

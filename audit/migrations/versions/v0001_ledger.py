@@ -96,6 +96,7 @@ def _create_stores() -> None:
         sa.Column("pending_until", sa.BigInteger),
         sa.Column("holds_slot", sa.Integer, nullable=False),
         sa.Column("url", sa.Text),
+        sa.Column("content", sa.String(64)),
         sa.Column("run_id", sa.String(128)),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.CheckConstraint(
