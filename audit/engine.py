@@ -237,7 +237,9 @@ class Engine:
             stack_settings={
                 name: automation.StackSettings(
                     secrets_provider=document.get("secretsprovider"),
-                    encryption_salt=document.get("encryptionsalt"),
+                    # Where nothing is protected, a salt in the file is what a plain `pulumi up` left there, perhaps
+                    # with another passphrase; the state holds its own.
+                    encryption_salt=document.get("encryptionsalt") if self._settings.protected else None,
                     encrypted_key=document.get("encryptedkey"),
                     config=document["config"],
                 )
@@ -256,7 +258,8 @@ class Engine:
             return ClusterUnreachableError(
                 where,
                 "the passphrase does not open the state",
-                "set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the one it was made with",
+                "set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the one it was made with; a plain "
+                f"`pulumi` also reads the encryptionsalt line of {settings.settings_file(self._settings.environment)}",
             )
         plugin = re.search(r"no (?:resource|language) plugin '(?:pulumi-resource-|pulumi-language-)?([^']+)'", text)
         if plugin or "could not load plugin" in text:

@@ -67,7 +67,7 @@ class Instance:
     @property
     def passphrase_file(self) -> Path:
         """Encrypts the secrets in that state."""
-        return self.folder / "passphrase"
+        return _passphrase_file(self.folder)
 
     @property
     def ledger_url(self) -> str:
@@ -296,7 +296,7 @@ def _make_folder(folder: Path, found: Mapping[str, Path]) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for part in ("state", "pulumi-home", "bin"):
         (folder / part).mkdir(exist_ok=True)
-    passphrase = folder / "passphrase"
+    passphrase = _passphrase_file(folder)
     if not passphrase.exists():
         passphrase.touch(mode=0o600)
         passphrase.write_text(secrets.token_urlsafe(32))
@@ -305,6 +305,12 @@ def _make_folder(folder: Path, found: Mapping[str, Path]) -> None:
         link.unlink(missing_ok=True)
         link.symlink_to(found[program])
     plugins.install(folder / "pulumi-home")
+
+
+def _passphrase_file(folder: Path) -> Path:
+    # Outlives the instance: a plain `pulumi up` leaves a salt of this passphrase in the checkout's settings file, and
+    # with another one that file would lock everybody out of the next instance's state.
+    return folder.with_name(f"{folder.name}.passphrase")
 
 
 def _instance(name: str, folder: Path, known: record.Record) -> Instance:
@@ -359,8 +365,10 @@ def _remove(root: Path, name: str, report: Report) -> DownReport:
     archive = _archive_ledger(folder, name)
     if folder.exists():
         shutil.rmtree(folder)
-        removed.append(f"{folder}: the cluster's data, the engine's state of its stores, passwords and logs")
+        removed.append(f"{folder}: the cluster's data, the engine's state of its stores, and logs")
     kept = [f"{cache.root()}: the build cache"]
+    if _passphrase_file(folder).exists():
+        kept.append(f"{_passphrase_file(folder)}: the passphrase of this checkout's states")
     if archive is not None:
         kept.append(f"{archive}: the ledger of what was done")
     return DownReport(was_running=alive, ended_processes=ended, removed=removed, kept=kept, ledger_archive=archive)
