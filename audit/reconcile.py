@@ -23,7 +23,7 @@ STATE_IMPORT: Final = "state.import"
 
 
 def take_over(run: Run) -> RunResult:
-    """Rebuild the state of every live store that it does not hold. Stores that it holds are left alone."""
+    """Rebuild the state of every live store that it does not hold whole. Stores that it holds are left alone."""
     with run.session():
         run.tell(None, "comparing the state with the cluster")
         observation = observations.observe(run.root, run.settings, run.manifest, run.engine, run.ledger)
@@ -43,11 +43,14 @@ def take_over(run: Run) -> RunResult:
 
 
 def _lost(run: Run, observation: Observation) -> tuple[dict[str, Mapping[str, str]], list[Problem]]:
-    """Return the generated values of each live store that the state does not hold, and what stands in the way."""
+    """Return the generated values of each live store that the state lacks, and what stands in the way.
+
+    A store is lacking until it was applied in full, so that a taking over that broke off can be run again.
+    """
     found: dict[str, Mapping[str, str]] = {}
     problems: list[Problem] = []
     for store_id in observation.desired:
-        if observation.cell_of(store_id) is not None:
+        if observation.applied(store_id) is not None:
             continue
         namespace = naming.namespace(store_id)
         if run.cluster.namespace(namespace) is None:
@@ -68,7 +71,7 @@ def _take_over_cell(
     for store_id in values:
         run.tell(store_id, "reading its live objects into the state", "Provisioning")
     run.engine.plant(cell, values)
-    absent = {store_id for store_id in observation.desired if observation.cell_of(store_id) is None}
+    absent = {store_id for store_id in observation.desired if observation.applied(store_id) is None}
     options = RunOptions(
         withheld=frozenset(absent - set(values)), taken_over=frozenset(values), cluster_uid=run.cluster.uid
     )
