@@ -232,6 +232,8 @@ class Engine:
             project_settings=automation.ProjectSettings(
                 name=naming.PROJECT,
                 runtime="python",
+                # Else the folder that the command was called in, where the release's relative chart path is nothing.
+                main=str(self._folder),
                 backend=automation.ProjectBackend(url=self._target.backend_url),
             ),
             stack_settings={

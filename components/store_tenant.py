@@ -73,15 +73,14 @@ class StoreTenant(pulumi.ComponentResource):
         self.url = pulumi.Output.from_input(desired.url)
         self.credentials_secret = pulumi.Output.from_input(naming.credentials_secret(desired.store_id))
         self.applied = release.status.apply(lambda _: desired.to_json())
-        self.register_outputs(
-            {
-                "namespace": self.namespace,
-                "host": self.host,
-                "url": self.url,
-                "credentialsSecret": self.credentials_secret,
-                "applied": self.applied,
-            }
-        )
+        outputs = {
+            "namespace": self.namespace,
+            "host": self.host,
+            "url": self.url,
+            "credentialsSecret": self.credentials_secret,
+        }
+        # What was taken over is what it is; only the next run makes it what is wanted.
+        self.register_outputs(outputs if take_over else {**outputs, "applied": self.applied})
 
     def _logical(self, part: str) -> str:
         return naming.logical_name(self._desired.store_id, part)

@@ -175,6 +175,7 @@ def test_taking_over_reads_every_live_object_by_its_id_and_no_password_is_one(re
     assert imported[parts.NAMESPACE] == f"store-{STORE}"
     assert imported[parts.RELEASE] == f"store-{STORE}/{STORE}"
     assert imported[parts.CREDENTIALS] == f"store-{STORE}/{STORE}-credentials"
+    assert "applied" not in engine.outputs[STORE]
 
 
 def test_making_a_store_takes_nothing_over(registered) -> None:

@@ -37,9 +37,10 @@ class Project:
     root: Path
     variables: Mapping[str, str]
 
-    def stores(self, *arguments: str, timeout_s: float = 400, **variables: str) -> Done:
-        """Run `stores` to its end."""
-        return self._run([str(Path(sys.executable).with_name("stores")), *arguments], timeout_s, variables)
+    def stores(self, *arguments: str, timeout_s: float = 400, cwd: Path | None = None, **variables: str) -> Done:
+        """Run `stores` to its end, from a folder that need not be the project's."""
+        command = [str(Path(sys.executable).with_name("stores")), "--root", str(self.root), *arguments]
+        return self._run(command, timeout_s, variables, cwd=cwd)
 
     def pulumi(self, *arguments: str, timeout_s: float = 400, **variables: str) -> Done:
         """Run plain `pulumi` to its end, as somebody without the gate would."""
@@ -49,10 +50,12 @@ class Project:
         """Run Helm, as an operator would."""
         return self._run(["helm", *arguments], 120, {})
 
-    def _run(self, command: list[str], timeout_s: float, variables: Mapping[str, str]) -> Done:
+    def _run(
+        self, command: list[str], timeout_s: float, variables: Mapping[str, str], *, cwd: Path | None = None
+    ) -> Done:
         done = subprocess.run(
             command,
-            cwd=self.root,
+            cwd=cwd or self.root,
             env={**self.variables, **variables},
             capture_output=True,
             text=True,

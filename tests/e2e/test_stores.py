@@ -65,8 +65,8 @@ def tea(**more: Any) -> dict[str, Any]:
     return store(TEA, **{"title": "Tea House", **more})
 
 
-def up(project: Project, *, code: int = 0) -> dict[str, Any]:
-    done = project.stores("up", "--json")
+def up(project: Project, *, code: int = 0, cwd: Path | None = None) -> dict[str, Any]:
+    done = project.stores("up", "--json", cwd=cwd)
     assert done.code == code, str(done)
     return {found["store_id"]: found for found in done.data["stores"]}
 
@@ -90,9 +90,10 @@ def assert_refused(done: Done, code: int, told: str) -> None:
     assert "Traceback" not in done.err
 
 
-def test_two_stores_of_two_owners_come_up_and_answer(project: Project) -> None:
+def test_two_stores_of_two_owners_come_up_and_answer(project: Project, tmp_path: Path) -> None:
     project.write(tea(), store(BAR, owner="bob"))
-    results = up(project)
+    # From anywhere: nothing may depend on the folder that a command is called in.
+    results = up(project, cwd=tmp_path)
     assert {found["status"] for found in results.values()} == {"Ready"}
     for store_id, title in ((TEA, "Tea House"), (BAR, f"Shop {BAR}")):
         assert title in page(results[store_id]["url"])
@@ -290,6 +291,8 @@ def test_a_lost_state_is_rebuilt_from_the_live_stores(project: Project) -> None:
     assert project.stores("credentials", BAR, "--json").data["password"] == before
     up(project)
     assert "nothing to do" in project.stores("up").out
+    preview = project.pulumi("preview", "--stack", "local", "--expect-no-changes")
+    assert preview.code == 0, str(preview)
     for file in state.rglob("*"):
         if file.is_file():
             assert before.encode() not in file.read_bytes(), file
