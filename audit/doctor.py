@@ -27,7 +27,6 @@ from stacks.settings import Settings
 State = Literal["ok", "warn", "fail"]
 
 _TIMEOUT_S: Final = 30
-# The language plugin is needed by plain `pulumi up` only; the gate runs the program itself.
 _PLUGINS: Final = (("resource", "kubernetes", "pulumi-kubernetes"), ("resource", "random", "pulumi-random"))
 
 
@@ -115,6 +114,21 @@ def _plugins(patient: Patient) -> Iterator[Check]:
         else:
             yield Check(f"plugin {name}", "ok", f"{version} ({kind})")
 
+    yield _language_plugin(patient, program, home)
+
+
+def _language_plugin(patient: Patient, program: str, home: Path) -> Check:
+    """Return the check of what plain `pulumi up` runs the program with; the gate runs it by itself."""
+    version = metadata.version("pulumi")
+    if plugins.is_ours(home, "language", "python", version):
+        return Check("plugin python", "ok", f"{version} (sandbox)")
+    beside = Path(program).resolve().with_name("pulumi-language-python")
+    found = str(beside) if beside.is_file() else shutil.which(beside.name, path=_variables(patient)["PATH"])
+    if found is None:
+        cure = "reinstall Pulumi, which brings it; `stores up` works without it"
+        return Check("plugin python", "warn", "not found: plain `pulumi up` cannot run the program", cure)
+    return Check("plugin python", "ok", f"official, {found}")
+
 
 def _state(patient: Patient) -> Iterator[Check]:
     url = patient.target.backend_url
@@ -163,6 +177,13 @@ def _cluster(patient: Patient) -> Iterator[Check]:
         known = ", ".join(sorted(ingress_classes)) or "none"
         cure = f"install an ingress controller, or set ingress.className (the cluster has: {known})"
         yield Check("ingress class", "fail", f"{wanted!r} is not in the cluster", cure)
+    if patient.target.kind == "sandbox":
+        yield Check(
+            "network policies",
+            "warn",
+            "they are made, but the sandbox enforces none: its stores can reach each other",
+            "for isolation, use a cluster whose network plugin enforces NetworkPolicies",
+        )
     if cluster.namespace(settings.ingress_namespace) is None:
         cure = "set stores:ingressNamespace to where the controller runs: the network policies admit only that one"
         yield Check("ingress namespace", "fail", f"{settings.ingress_namespace!r} is not in the cluster", cure)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from stacks import settings
 from stacks.errors import ManifestError
@@ -88,6 +89,19 @@ def test_an_unknown_environment_names_those_there_are(tmp_path: Path) -> None:
     write(tmp_path, "config: {}", "prod")
     (problem,) = problems(tmp_path)
     assert problem == "Pulumi.local.yaml: there is no environment 'local'; use one of: prod"
+
+
+def test_the_projects_config_schema_says_what_the_settings_say() -> None:
+    schema = YAML(typ="safe").load((ROOT / "Pulumi.yaml").read_text())["config"]
+    assert all(entry["description"] for entry in schema.values())
+    fields = {f"stores:{field.alias}": field for field in Settings.model_fields.values()}
+    assert set(schema) <= set(fields)
+    optional = {"stores:context", "stores:clusterUid", "stores:clusterCidrs", "stores:urlPort"}
+    assert set(fields) - set(schema) == optional
+    for name, entry in schema.items():
+        assert ("default" in entry) is not fields[name].is_required(), name
+        if "default" in entry:
+            assert entry["default"] == fields[name].default, name
 
 
 def test_every_setting_is_documented() -> None:
