@@ -142,7 +142,7 @@ def _unpack(report: Report, folder: Path) -> None:
     root = folder / "root"
     root.mkdir()
     for done, archive in enumerate(archives):
-        report(Progress("packages", f"unpacking {archive.name.split('_')[0]}", done=done, total=len(archives)))
+        report(Progress("packages", "unpacking Debian packages", done=done, total=len(archives)))
         subprocess.run(["/usr/bin/dpkg-deb", "-x", str(archive), str(root)], check=True, capture_output=True)
     shutil.rmtree(downloads)
 

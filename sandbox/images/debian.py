@@ -107,7 +107,7 @@ class Archive:
             for line in process.stdout or ():
                 if line.startswith("Get:"):
                     done += 1
-                    report(Progress("images", f"fetching {line.split()[4]}", done=min(done, total), total=total))
+                    report(Progress("images", "fetching Debian packages", done=min(done, total), total=total))
         absent = [package.name for package in packages if not (self.debs / package.file_name).exists()]
         if process.returncode != 0 or absent:
             raise UsageError(
