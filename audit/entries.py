@@ -103,6 +103,24 @@ def listed(
     return [to_entry(row) for row in connection.execute(query.order_by(order).limit(limit))]
 
 
+def one(connection: Connection, reference: int | str) -> Entry | None:
+    """Return the entry with that number, or with that id."""
+    column = audit_logs.c.seq if isinstance(reference, int) else audit_logs.c.entry_id
+    row = connection.execute(select(audit_logs).where(column == reference)).one_or_none()
+    return None if row is None else to_entry(row)
+
+
+def last_seq(connection: Connection) -> int:
+    """Return the number of the last entry; every entry up to there is committed. 0: there is none."""
+    return int(connection.execute(select(audit_head.c.seq).where(audit_head.c.id == HEAD_ID)).scalar_one())
+
+
+def page(connection: Connection, *, after: int, until: int, limit: int) -> list[Entry]:
+    """Return the first `limit` entries with numbers behind `after` and up to `until`, by number."""
+    query = select(audit_logs).where(audit_logs.c.seq > after, audit_logs.c.seq <= until)
+    return [to_entry(row) for row in connection.execute(query.order_by(audit_logs.c.seq).limit(limit))]
+
+
 def to_entry(row: Row[Any]) -> Entry:
     """Return a row of `audit_logs` as an entry."""
     values = row._asdict()

@@ -7,9 +7,9 @@ changed, or says that it is not known. Safe to use from several threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -38,6 +38,8 @@ from audit.records import (
 from audit.settlement import Seen
 from audit.tables import cells
 from audit.verification import Verification
+
+_PAGE: Final = 1000
 
 
 class Ledger:
@@ -275,6 +277,24 @@ class Ledger:
                 ascending=ascending,
             )
         )
+
+    def entry(self, reference: int | str) -> Entry | None:
+        """Return the entry with that number, or with that id, of whichever environment."""
+        return self._database.read(lambda connection: entries.one(connection, reference))
+
+    def stream(self, *, after: int = 0) -> Iterator[Entry]:
+        """Yield the log's entries behind number `after`, by number, in flat memory.
+
+        It ends at what is the last entry when it begins. Each page is a transaction of its own; since entries are only
+        ever appended, they are together what one transaction would have read.
+        """
+        until = self._database.read(entries.last_seq)
+        while found := self._page(after, until):
+            yield from found
+            after = found[-1].seq
+
+    def _page(self, after: int, until: int) -> list[Entry]:
+        return self._database.read(lambda c: entries.page(c, after=after, until=until, limit=_PAGE))
 
     def verify(self, anchors: Sequence[Anchor] = ()) -> Verification:
         """Return whether the log is whole, and if not, the first bad entry and what was done to it.

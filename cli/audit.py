@@ -1,15 +1,27 @@
-"""The audit log, read."""
+"""The audit log: read, proven to be whole, and handed to other programs."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from cli.output import moment
+from cli.output import moment, plain
 from cli.session import Session, common, examples, json_option
+from stacks.errors import AuditIncompleteError, UsageError
+
+if TYPE_CHECKING:
+    from audit.anchors import Anchor
+    from audit.records import Entry
 
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -29,7 +41,7 @@ def _since(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 @click.group()
 def audit() -> None:
-    """Read the audit log: who did what, when, and what became of it."""
+    """Read and prove the audit log: who did what, when, and what became of it."""
 
 
 @audit.command(
@@ -98,3 +110,220 @@ def list_entries(
         for entry in entries
     ]
     session.output.table(["entry", "at", "actor", "action", "outcome", "store", "reason"], rows)
+
+
+@audit.command("show", epilog=examples("stores audit show 7", "stores audit show 7 --json"))
+@json_option
+@click.argument("reference", metavar="ENTRY")
+@click.pass_obj
+@common
+def show(session: Session, *, as_json: bool, reference: str) -> None:
+    """Show one entry of the audit log whole.
+
+    ENTRY is its number, as `list` shows it, or its id.
+    """
+    number = re.fullmatch(r"[0-9]{1,18}", reference)
+    with session.gate() as gate:
+        entry = gate.ledger.entry(int(reference) if number else reference)
+    if entry is None:
+        raise UsageError(f"entry '{reference}'", "there is no such entry", "see `stores audit list` for the numbers")
+    if as_json:
+        session.output.json(entry)
+        return
+    for name, value in plain(entry).items():
+        if name != "metadata":
+            session.output.line(f"{name + ':':<12} {'-' if value is None else _one_line(value)}")
+    for name, value in sorted(plain(entry.metadata).items()):
+        session.output.line(f"metadata.{name}: {_one_line(value)}")
+
+
+@audit.command(
+    "verify",
+    epilog=examples("stores audit verify", "stores audit verify --anchor anchors.jsonl --json"),
+)
+@json_option
+@click.option(
+    "--anchor",
+    "anchor_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A file of anchors, as `stores audit anchor` writes it. Keep it where nobody with the database's password "
+    "can write.",
+)
+@click.pass_obj
+@common
+def verify(session: Session, *, as_json: bool, anchor_file: Path | None) -> None:
+    """Read every entry again and prove that none was changed, taken away or added.
+
+    Without an anchor, a log that was rewritten as a whole looks whole. Exits with 9 when the log is not whole, and
+    names the first bad entry and what was done to it.
+    """
+    anchors = _anchors(anchor_file) if anchor_file is not None else ()
+    if anchor_file is not None and not anchors:
+        raise UsageError(str(anchor_file), "it holds no anchor, so it proves nothing", "name a file that holds one")
+    with session.gate() as gate:
+        found = gate.ledger.verify(anchors)
+    if as_json:
+        session.output.json(
+            {
+                "ok": found.ok,
+                "entries": found.entries,
+                "anchors": len(anchors),
+                "first_bad_seq": found.first_bad_seq,
+                "tampering": found.tampering,
+                "detail": found.detail,
+            }
+        )
+    if not found.ok:
+        raise AuditIncompleteError(
+            "audit log",
+            f"it is not whole: {found}; {found.entries} entries before it are proven",
+            "let nobody write, keep the database as it is, and follow docs/runbooks/exit-9.md",
+        )
+    if not as_json:
+        session.output.line(str(found))
+        if anchors:
+            last = max(anchors, key=lambda anchor: anchor.seq)
+            session.output.line(f"anchored up to entry {last.seq} of {moment(last.at)}")
+        else:
+            session.output.note("no anchor was given: a rewrite of the whole log would not be seen")
+
+
+@audit.command(
+    "anchor",
+    epilog=examples("stores audit anchor --output anchors.jsonl", "stores audit anchor | logger --tag stores-anchor"),
+)
+@click.option(
+    "--output",
+    "file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also append the line to this file, on disk when the command ends.",
+)
+@click.pass_obj
+@common
+def anchor(session: Session, *, file: Path | None) -> None:
+    """Print the end of the log as one line of JSON, for `stores audit verify --anchor`.
+
+    Keep it where nobody with the database's password can write. A log that is shorter than the file's last anchor says
+    is refused with 9: it was cut, or an older copy of the database was put in its place.
+    """
+    from audit import anchors  # noqa: PLC0415 - `--help` must not load the ledger
+
+    earlier = _anchors(file) if file is not None and file.exists() else ()
+    with session.gate() as gate:
+        end = gate.ledger.anchor()
+    if file is not None:
+        _refuse_unlike(file, earlier, end)
+        anchors.append(file, end)
+    session.output.line(anchors.to_line(end))
+
+
+@audit.command(
+    "export",
+    epilog=examples(
+        "stores audit export --output audit.jsonl",
+        "stores audit export --format ocsf --output events.jsonl",
+        "stores audit export --after 1200 | jq 'select(.outcome == \"denied\")'",
+    ),
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["jsonl", "ocsf"]),
+    default="jsonl",
+    show_default=True,
+    help="Entries as they are, or events of the Open Cybersecurity Schema Framework.",
+)
+@click.option(
+    "--output",
+    "file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file instead of stdout, whole or not at all.",
+)
+@click.option(
+    "--after",
+    metavar="NUMBER",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Only entries behind this number, to go on where an earlier export ended.",
+)
+@click.pass_obj
+@common
+def export(session: Session, *, kind: str, file: Path | None, after: int) -> None:
+    """Write the whole log of the environment's ledger, one JSON object per line, by number.
+
+    Entries of other environments that share the ledger are in it too: the chain of hashes runs through all of them.
+    """
+    with session.gate() as gate, _destination(file) as stream:
+        count, last = 0, after
+        convert = _converter(kind)
+        for entry in gate.ledger.stream(after=after):
+            # ASCII only, so that no control character reaches a terminal.
+            stream.write(json.dumps(convert(entry), separators=(",", ":")) + "\n")
+            count, last = count + 1, entry.seq
+    session.output.note(f"{count} entries, the last is {last}" if count else f"no entry behind {after}")
+
+
+def _converter(kind: str) -> Callable[[Entry], Any]:
+    if kind == "jsonl":
+        return plain
+    from audit.ocsf import to_event  # noqa: PLC0415 - `--help` must not load the ledger
+
+    return to_event
+
+
+def _anchors(file: Path) -> tuple[Anchor, ...]:
+    from audit import anchors  # noqa: PLC0415 - `--help` must not load the ledger
+
+    return anchors.read(file)
+
+
+def _refuse_unlike(file: Path, earlier: tuple[Anchor, ...], end: Anchor) -> None:
+    """Raise when the anchor cannot follow the ones in the file; nothing is written then."""
+    if strangers := [anchor for anchor in earlier if anchor.chain_id != end.chain_id]:
+        what = f"its anchor of {moment(strangers[0].at)} is of another log"
+        raise UsageError(str(file), what, "keep the anchors of each ledger in a file of their own")
+    before = max(earlier, key=lambda anchor: anchor.seq, default=end)
+    if end.seq < before.seq or (end.seq == before.seq and end.hash != before.hash):
+        raise AuditIncompleteError(
+            "audit log",
+            f"it ends at entry {end.seq}, hash {end.hash[:12]}, but on {moment(before.at)} it ended at {before.seq}, "
+            f"hash {before.hash[:12]}",
+            f"run `stores audit verify --anchor {file}`, and follow docs/runbooks/exit-9.md",
+        )
+
+
+@contextlib.contextmanager
+def _destination(file: Path | None) -> Iterator[IO[str]]:
+    """Give a stream to write to: stdout, or a file that is in its place only once all is written."""
+    if file is None:
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader (`head`) has had enough. Python's own flush at the end must not complain either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=file.parent, prefix=f".{file.name}.", delete=False
+        ) as stream:
+            temporary = Path(stream.name)
+            try:
+                yield stream
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        temporary.replace(file)
+    except OSError as error:
+        raise UsageError(
+            str(file), f"cannot be written: {error.strerror}", "name a file in a folder that exists"
+        ) from None
+
+
+def _one_line(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.replace("\n", " ")

@@ -93,7 +93,7 @@ class LockedError(StoresError):
 
 
 class AuditIncompleteError(StoresError):
-    """The change was made, but its outcome could not be written. It must be settled first."""
+    """The audit log lacks the outcome of a change that was made, or it is not what was written."""
 
     exit_code = 9
 

@@ -154,3 +154,31 @@ def test_anchors_say_where_the_log_ends(ledger: Ledger, clock: FakeClock) -> Non
     assert (empty.seq, anchor.seq, anchor.at, anchor.chain_id) == (0, 4, clock.moment, empty.chain_id)
     assert anchor.hash == ledger.entries(None)[0].hash
     assert ledger.verify([empty, anchor]).entries == 4
+
+
+def test_one_entry_is_found_by_its_number_and_by_its_id(ledger: Ledger) -> None:
+    written = [ledger.record(NewEntry(ALICE, "test.write", "success", environment=name)) for name in ("a", "b")]
+    for entry in written:
+        assert ledger.entry(entry.seq) == entry
+        assert ledger.entry(entry.entry_id) == entry
+    assert ledger.entry(3) is None
+    assert ledger.entry("3") is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
+def test_a_stream_gives_every_entry_once_by_number_whatever_the_page(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr("audit.ledger._PAGE", 2)
+    written = [ledger.record(NewEntry(ALICE, "test.write", "success")) for _ in range(count)]
+    assert list(ledger.stream()) == written
+    assert list(ledger.stream(after=1)) == written[1:]
+
+
+def test_a_stream_ends_at_what_was_the_last_entry_when_it_began(ledger: Ledger) -> None:
+    ledger.record(NewEntry(ALICE, "test.write", "success"))
+    seqs = []
+    for entry in ledger.stream():
+        seqs.append(entry.seq)
+        ledger.record(NewEntry(ALICE, "test.write", "success"))
+    assert seqs == [1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,11 +10,13 @@ from typing import Any, Self
 
 import pytest
 
+from audit.anchors import Anchor
 from audit.doctor import Check
 from audit.gate import Credentials, StoreStatus
 from audit.plan import Action, LimitUse, Plan, PropertyChange, StorePlan
 from audit.records import Actor, Entry, OwnerUsage, Usage
 from audit.run import ProgressEvent, RunResult, StoreResult
+from audit.verification import Verification
 from cli import main, session
 
 AT = datetime(2026, 11, 23, 8, 30, 5, tzinfo=UTC)
@@ -50,10 +52,28 @@ class FakeLedger:
 
     found: list[Entry] = field(default_factory=lambda: [entry()])
     asked: dict[str, Any] = field(default_factory=dict)
+    verification: Verification = field(default_factory=lambda: Verification(7))
+    end: Anchor = field(default_factory=lambda: Anchor("chain", 7, "ab" * 32, AT))
+    failure: BaseException | None = None
 
     def entries(self, environment: str | None, **filters: Any) -> list[Entry]:
         self.asked = {"environment": environment, **filters}
         return self.found
+
+    def entry(self, reference: int | str) -> Entry | None:
+        return next((found for found in self.found if reference in (found.seq, found.entry_id)), None)
+
+    def stream(self, *, after: int = 0) -> Iterator[Entry]:
+        yield from (found for found in self.found if found.seq > after)
+        if self.failure is not None:
+            raise self.failure
+
+    def verify(self, anchors: Sequence[Anchor] = ()) -> Verification:
+        self.asked = {"anchors": tuple(anchors)}
+        return self.verification
+
+    def anchor(self) -> Anchor:
+        return self.end
 
 
 @dataclass
