@@ -153,6 +153,8 @@ def _staying(observation: Observation, store: Store) -> _Verdict:
     differs = changes(applied, observation.desired[store.id])
     if differs:
         return _Verdict(Action.UPDATE, changes=differs)
+    if row is not None and row.status == "Deleting":
+        return _Verdict(Action.RETRY, "its removal was taken back")
     if row is not None and row.status in ("Failed", "Provisioning"):
         return _Verdict(Action.RETRY, row.status_reason or f"it was {row.status}")
     return _Verdict(Action.UNTOUCHED)

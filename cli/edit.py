@@ -1,4 +1,4 @@
-"""Commands that edit the manifest. They change a file and nothing else: `stores up` brings it about."""
+"""Commands that edit the manifest. They change that file and nothing else: `stores up` brings it about."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 from cli.session import Session, common, examples
 from stacks import schema as schemas
-from stacks.errors import ManifestError, Problem
+from stacks.errors import ManifestError, Problem, UsageError
 from stacks.manifest_file import ManifestFile
 
 
@@ -44,6 +44,39 @@ def rm(session: Session, *, store_id: str) -> None:
     file.save()
     session.output.line(f"{store_id}: {'marked' if changed else 'was already marked'} for removal")
     session.output.line(f"next: {session.hint('plan')}, then {session.hint('up')}")
+
+
+@click.command(epilog=examples("stores undelete tea-house-x7k2m", "stores undelete tea-house-x7k2m --env prod"))
+@click.argument("store_id", metavar="ID")
+@click.pass_obj
+@common
+def undelete(session: Session, *, store_id: str) -> None:
+    """Take the mark for removal away again: removes `state: deleted` from the store's block.
+
+    Works until the store is Deleted: in a protected environment that is the whole grace period, elsewhere only until
+    the next `stores up`.
+    """
+    file = ManifestFile(session.root, session.environment)
+    file.restore(store_id)
+    with session.gate() as gate:
+        rows = gate.ledger.stores(session.environment, include_deleted=True)
+        removing = [
+            run.run_id
+            for run in gate.ledger.open_runs(session.environment)
+            for change in run.changes
+            if (change.store_id, change.action) == (store_id, "store.delete")
+        ]
+    if any(row.store_id == store_id and row.status == "Deleted" for row in rows):
+        raise UsageError(
+            f"store '{store_id}'", "it is Deleted, and its data is gone", "make a new one with `stores add`"
+        )
+    file.save()
+    session.output.line(f"{store_id}: no longer marked for removal")
+    session.output.line(f"next: {session.hint('plan')}, then {session.hint('up')}")
+    for run_id in removing:
+        session.output.note(
+            f"run {run_id} is removing it now, or broke off while it did: what is gone already does not come back"
+        )
 
 
 @click.command(epilog=examples("stores fmt", "stores fmt --check --env prod"))
@@ -85,4 +118,4 @@ def schema(session: Session, *, kind: str | None, write: bool, check: bool) -> N
         raise ManifestError.of([Problem(path, "it is out of date", "run `stores schema --write`") for path in stale])
 
 
-COMMANDS = (add, rm, fmt, schema)
+COMMANDS = (add, rm, undelete, fmt, schema)

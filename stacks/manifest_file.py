@@ -28,7 +28,7 @@ from stacks.manifest_problems import nearest
 from stacks.manifest_rules import Draft, drafts_of, missing_keys, next_cell, owner_names
 from stacks.manifest_version import MIGRATIONS, migrated, version_of
 from stacks.yaml_document import KeyPath, YamlDocument, parse, read
-from stacks.yaml_edit import with_item, with_value, without_item
+from stacks.yaml_edit import with_item, with_value, without_item, without_key
 
 KEY_ORDER: Final = tuple(field.alias or name for name, field in StoreBlock.model_fields.items())
 
@@ -110,6 +110,14 @@ class ManifestFile:
     def tombstone(self, store_id: str) -> bool:
         """Mark the store for removal; return False when it was marked already."""
         return self.set_value(store_id, "state", "deleted")
+
+    def restore(self, store_id: str) -> None:
+        """Take the mark for removal away again; raises UsageError when there is none."""
+        path = (*self._draft(store_id).path, "state")
+        if self._document.written(path) != "deleted":
+            cure = "there is nothing to undelete"
+            raise UsageError(self._document.at(path), f"store '{store_id}' is not marked for removal", cure)
+        self._document = without_key(self._document, path)
 
     def set_value(self, store_id: str, key: str, value: str) -> bool:
         """Set one value of a store's block (`web.memory`); return False when it had that value already."""

@@ -57,6 +57,23 @@ def with_value(document: YamlDocument, path: KeyPath, value: str, order: Sequenc
     return _verified(document, text, path, _with_data(document.data, path, value), value)
 
 
+def without_key(document: YamlDocument, path: KeyPath) -> YamlDocument:
+    """Return the document without the key at `path`, its scalar value, and the comment behind it on the same line."""
+    *parent, key = path
+    mapping, found = find(document.root, tuple(parent)), find(document.root, path)
+    if not isinstance(mapping, MappingNode) or not isinstance(found, ScalarNode) or len(mapping.value) == 1:
+        raise _by_hand(document, path, "the block without it")
+    index = [name for name, _, _ in entries(mapping)].index(str(key))
+    text, (start, end) = document.text, _extent(document.text, mapping, index)
+    if "#" in text[_next_line(text, _content_end(found, mapping.value[index][0])) : end]:
+        # A comment of its own, which may be about the next key.
+        raise _by_hand(document, path, "the block without it")
+    before = _data_at(document.data, tuple(parent))
+    after = {name: value for name, value in before.items() if name != key}
+    meant = _with_data(document.data, tuple(parent), after)
+    return _verified(document, text[:start] + text[end:], path, meant, "the block without it")
+
+
 def with_item(document: YamlDocument, path: KeyPath, item: Mapping[str, str]) -> YamlDocument:
     """Return the document with one more mapping at the end of the list at `path`."""
     items = find(document.root, path)
@@ -118,6 +135,21 @@ def _replaced(document: YamlDocument, path: KeyPath, found: Node, written: str) 
         start = end = _colon(document, path)
         written = f" {written}"
     return document.text[:start] + written + document.text[end:]
+
+
+def _extent(text: str, mapping: MappingNode, index: int) -> tuple[int, int]:
+    """Return from where to where one of a mapping's several keys goes, with what separates it from the others."""
+    key, value = mapping.value[index]
+    start, end = key.start_mark.index, _content_end(value, key)
+    following = mapping.value[index + 1][0].start_mark.index if index < len(mapping.value) - 1 else None
+    if mapping.flow_style:
+        if following is not None:
+            return start, following
+        return _content_end(mapping.value[index - 1][1], mapping.value[index - 1][0]), end
+    if index == 0 and following is not None:
+        # It may share its line with the hyphen of a list, where the next key then goes.
+        return start, following
+    return text.rfind("\n", 0, start) + 1, _next_line(text, end)
 
 
 def _without_flow(text: str, items: SequenceNode, index: int) -> str:

@@ -100,6 +100,10 @@ def test_what_was_begun_is_retried() -> None:
     assert action(seen(applied=desired().to_dict(), rows=(row("Provisioning"),))) is Action.RETRY
 
 
+def test_a_store_whose_removal_was_taken_back_is_made_ready_again() -> None:
+    assert action(seen(applied=desired().to_dict(), rows=(row("Deleting"),))) is Action.RETRY
+
+
 def test_what_differs_is_updated_and_what_does_not_is_left_alone() -> None:
     assert action(seen(applied=desired("Old").to_dict(), rows=(row("Ready"),))) is Action.UPDATE
     assert action(seen(applied=desired().to_dict(), rows=(row("Ready"),))) is Action.UNTOUCHED

@@ -14,7 +14,7 @@ from audit.anchors import Anchor
 from audit.doctor import Check
 from audit.gate import Credentials, StoreStatus
 from audit.plan import Action, LimitUse, Plan, PropertyChange, StorePlan
-from audit.records import Actor, Entry, OwnerUsage, Usage
+from audit.records import Actor, Entry, OpenRun, OwnerUsage, StoreRow, Usage
 from audit.run import ProgressEvent, RunResult, StoreResult
 from audit.verification import Verification
 from cli import main, session
@@ -55,10 +55,19 @@ class FakeLedger:
     verification: Verification = field(default_factory=lambda: Verification(7))
     end: Anchor = field(default_factory=lambda: Anchor("chain", 7, "ab" * 32, AT))
     failure: BaseException | None = None
+    rows: list[StoreRow] = field(default_factory=list)
+    runs: list[OpenRun] = field(default_factory=list)
 
     def entries(self, environment: str | None, **filters: Any) -> list[Entry]:
         self.asked = {"environment": environment, **filters}
         return self.found
+
+    def stores(self, environment: str, *, include_deleted: bool = False) -> list[StoreRow]:
+        known = [row for row in self.rows if row.environment == environment]
+        return [row for row in known if include_deleted or row.status != "Deleted"]
+
+    def open_runs(self, environment: str) -> list[OpenRun]:
+        return [run for run in self.runs if run.environment == environment]
 
     def entry(self, reference: int | str) -> Entry | None:
         return next((found for found in self.found if reference in (found.seq, found.entry_id)), None)

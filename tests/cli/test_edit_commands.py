@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from audit.records import Actor, Change, OpenRun, StoreRow
+from cli import session
+from stacks.errors import DatabaseUnreachableError
 from stacks.manifest import Caps, load
+from tests.cli.conftest import AT
 
 CAPS = Caps(cpu_millis=2000, memory_bytes=4 * 2**30, storage_bytes=20 * 2**30)
 
@@ -39,6 +45,63 @@ def test_rm_writes_a_tombstone_and_says_so_the_second_time(project: Path, stores
     assert "tea-house-x7k2m: marked for removal" in stores("rm", "tea-house-x7k2m").out
     assert "    state: deleted\n" in text(project)
     assert "tea-house-x7k2m: was already marked for removal" in stores("rm", "tea-house-x7k2m").out
+
+
+def known(status: str) -> StoreRow:
+    return StoreRow(
+        "local", "tea-house-x7k2m", "tea-house", "alice", "01", status, None, AT, None, None, status == "Deleting",
+        None, None, None, AT,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [None, "Ready", "Deleting"])
+def test_undelete_takes_the_tombstone_out_again_and_nothing_else(project: Path, gate, stores, status) -> None:
+    gate.ledger.rows = [known(status)] if status else []
+    before = text(project)
+    stores("rm", "tea-house-x7k2m")
+    done = stores("undelete", "tea-house-x7k2m")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "tea-house-x7k2m: no longer marked for removal\nnext: stores plan, then stores up\n"
+    assert text(project) == before
+
+
+def test_undelete_of_what_is_deleted_is_refused_and_writes_nothing(project: Path, gate, stores) -> None:
+    gate.ledger.rows = [known("Deleted")]
+    stores("rm", "tea-house-x7k2m")
+    before = text(project)
+    done = stores("undelete", "tea-house-x7k2m")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "error: store 'tea-house-x7k2m': it is Deleted, and its data is gone; make a new one with `stores add`\n"
+    )
+    assert text(project) == before
+
+
+def test_undelete_without_a_tombstone_is_refused(project: Path, gate, stores) -> None:
+    done = stores("undelete", "tea-house-x7k2m")
+    assert done.code == 2
+    assert "store 'tea-house-x7k2m' is not marked for removal; there is nothing to undelete" in done.err
+    assert stores("undelete", "tea-house-x7k2n").code == 2
+
+
+def test_undelete_without_the_ledger_writes_nothing(project: Path, stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise DatabaseUnreachableError("ledger", "gone", "start it")
+
+    monkeypatch.setattr(session, "open_gate", refuse)
+    stores("rm", "tea-house-x7k2m")
+    assert stores("undelete", "tea-house-x7k2m").code == 5
+    assert "state: deleted" in text(project)
+
+
+@pytest.mark.parametrize(("action", "told"), [("store.delete", True), ("store.update", False)])
+def test_undelete_tells_of_a_removal_that_is_under_way(project: Path, gate, stores, action, told) -> None:
+    change = Change("tea-house-x7k2m", "tea-house", "alice", "01", action)
+    gate.ledger.runs = [OpenRun("run-9", "local", Actor("bob", "user"), AT, (change,))]
+    stores("rm", "tea-house-x7k2m")
+    done = stores("undelete", "tea-house-x7k2m")
+    assert done.code == 0
+    assert ("run run-9 is removing it now" in done.err) is told
 
 
 def test_rm_of_an_unknown_store_names_the_one_that_was_meant(project: Path, stores) -> None:

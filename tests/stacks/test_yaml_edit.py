@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stacks.errors import ManifestError
 from stacks.yaml_document import YamlDocument, parse
-from stacks.yaml_edit import scalar, with_item, with_value, without_item
+from stacks.yaml_edit import scalar, with_item, with_value, without_item, without_key
 
 ORDER = ("id", "name", "owner", "cell", "state", "web")
 
@@ -82,6 +82,31 @@ def test_an_item_goes_behind_the_comments_of_the_last_one_and_keeps_the_gap() ->
 )
 def test_an_item_is_written_as_its_neighbours_are(before: str, after: str) -> None:
     assert with_item(parse(before, "f.yaml"), ("s",), {"a": "b"}).text == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("s:\n- a: 1\n  state: x  # why\n  # about b\n  b: 2\n", "s:\n- a: 1\n  # about b\n  b: 2\n"),
+        ("s:\n- a: 1\n  state: x", "s:\n- a: 1\n"),
+        ("s:\n  - state: x  # why\n    b: 2\n", "s:\n  - b: 2\n"),
+        ("s:\r\n  - a: 1\r\n    state: x\r\n    b: 2\r\n", "s:\r\n  - a: 1\r\n    b: 2\r\n"),
+        ("s: [{a: 1, state: x, b: 2}]\n", "s: [{a: 1, b: 2}]\n"),
+        ("s: [{state: x, b: 2}]\n", "s: [{b: 2}]\n"),
+        ("s: [{a: 1, state: x}]  # c\n", "s: [{a: 1}]  # c\n"),
+        ("s:\n- a: 1\n  state:\n  b: 2\n", "s:\n- a: 1\n  b: 2\n"),
+    ],
+)
+def test_a_key_is_taken_out_and_nothing_else(before: str, after: str) -> None:
+    assert without_key(parse(before, "f.yaml"), ("s", 0, "state")).text == after
+
+
+@pytest.mark.parametrize(
+    "text", ["s:\n- state: x\n", "s:\n- state: [x]\n  b: 2\n", "s:\n- state: x\n  # about b\n  b: 2\n", "s:\n- a: 1\n"]
+)
+def test_a_key_that_cannot_be_taken_out_alone_is_left_to_people(text: str) -> None:
+    with pytest.raises(ManifestError, match="cannot be edited; write the block without it by hand"):
+        without_key(parse(text, "f.yaml"), ("s", 0, "state"))
 
 
 def test_removing_a_block_takes_its_comments_and_leaves_its_neighbours() -> None:
@@ -207,3 +232,13 @@ def test_an_item_can_be_added_and_taken_away_again(file: tuple[str, int]) -> Non
         line for line in added.text.splitlines() if line and "new" not in line
     ]
     assert without_item(added, ("stores", count)).data == document.data
+
+
+@given(files(), st.data())
+def test_a_key_can_be_added_and_taken_out_again(file: tuple[str, int], data: st.DataObject) -> None:
+    text, count = file
+    path = ("stores", data.draw(st.integers(0, count - 1)), "state")
+    document = parse(text, "f.yaml")
+    after = without_key(with_value(document, path, "deleted", ORDER), path)
+    assert after.data == document.data
+    assert after.text.rstrip("\r\n") == text.rstrip("\r\n")
