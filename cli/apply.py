@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from cli.markdown import plan_comment
+from cli.output import destination
 from cli.progress import RunProgress
 from cli.render import print_plan, print_run
 from cli.session import Session, common, examples, json_option
@@ -14,6 +18,7 @@ from stacks.errors import ChangesPendingError
     epilog=examples(
         "stores plan",
         "stores plan --env prod --json > plan.json",
+        "stores plan --env prod --markdown --output comment.md",
         "stores plan --detailed-exitcode || echo 'there are changes'",
     )
 )
@@ -22,17 +27,42 @@ from stacks.errors import ChangesPendingError
     "--detailed-exitcode", is_flag=True, help="Exit with 10 when there are changes, with 0 only when there are none."
 )
 @click.option(
+    "--markdown", "as_markdown", is_flag=True, help="Print a comment for a pull request, in Markdown, instead of text."
+)
+@click.option(
+    "--output",
+    "file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --markdown: write to this file instead of stdout, whole or not at all.",
+)
+@click.option(
     "--quick", is_flag=True, help="Leave out the engine's own preview, which counts the resources of each store."
 )
 @click.pass_context
 @common
-def plan(context: click.Context, *, as_json: bool, detailed_exitcode: bool, quick: bool) -> None:
+def plan(
+    context: click.Context,
+    *,
+    as_json: bool,
+    as_markdown: bool,
+    file: Path | None,
+    detailed_exitcode: bool,
+    quick: bool,
+) -> None:
     """Show what `up` would do to each store and to the limits. Changes nothing."""
+    if as_json and as_markdown:
+        raise click.UsageError("Give --json or --markdown, not both.")
+    if file is not None and not as_markdown:
+        raise click.UsageError("--output goes with --markdown.")
     session = context.ensure_object(Session)
     with session.gate() as gate:
         found = gate.plan(ask_engine=not quick)
     if as_json:
         session.output.json(found.as_json())
+    elif as_markdown:
+        with destination(file) as stream:
+            stream.write(plan_comment(found))
     else:
         print_plan(session.output, found)
     if detailed_exitcode and not found.empty:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cli.output import moment, plain
+from cli.output import destination, moment, plain
 from cli.session import Session, common, examples, json_option
 from stacks.errors import AuditIncompleteError, UsageError
 
@@ -257,7 +253,7 @@ def export(session: Session, *, kind: str, file: Path | None, after: int) -> Non
 
     Entries of other environments that share the ledger are in it too: the chain of hashes runs through all of them.
     """
-    with session.gate() as gate, _destination(file) as stream:
+    with session.gate() as gate, destination(file) as stream:
         count, last = 0, after
         convert = _converter(kind)
         for entry in gate.ledger.stream(after=after):
@@ -294,34 +290,6 @@ def _refuse_unlike(file: Path, earlier: tuple[Anchor, ...], end: Anchor) -> None
             f"hash {before.hash[:12]}",
             f"run `stores audit verify --anchor {file}`, and follow docs/runbooks/exit-9.md",
         )
-
-
-@contextlib.contextmanager
-def _destination(file: Path | None) -> Iterator[IO[str]]:
-    """Give a stream to write to: stdout, or a file that is in its place only once all is written."""
-    if file is None:
-        try:
-            yield sys.stdout
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # The reader (`head`) has had enough. Python's own flush at the end must not complain either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=file.parent, prefix=f".{file.name}.", delete=False
-        ) as stream:
-            temporary = Path(stream.name)
-            try:
-                yield stream
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        temporary.replace(file)
-    except OSError as error:
-        raise UsageError(
-            str(file), f"cannot be written: {error.strerror}", "name a file in a folder that exists"
-        ) from None
 
 
 def _one_line(value: Any) -> str:

@@ -6,11 +6,14 @@ where a message from the cluster brings some along.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -20,6 +23,8 @@ from typing import IO, Any, Final
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from stacks.errors import UsageError
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _C1: Final = re.compile(r"[\x7f-\x9f]")
@@ -95,6 +100,48 @@ class Output:
 
     def _wants_color(self) -> bool:
         return self.color and not os.environ.get("NO_COLOR")
+
+
+@contextlib.contextmanager
+def destination(file: Path | None) -> Iterator[IO[str]]:
+    """Give a stream for an answer: stdout, or a file that is in its place only once all of it is written.
+
+    Raises UsageError when the file cannot be written.
+    """
+    if file is None:
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader (`head`) has had enough. Python's own flush at the end must not complain either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    try:
+        if file.exists() and not file.is_file():
+            # A pipe or a device: nothing that could be put in its place.
+            with file.open("w", encoding="utf-8") as stream:
+                yield stream
+        else:
+            with _replacing(file.resolve()) as stream:
+                yield stream
+    except OSError as error:
+        what, cure = f"cannot be written: {error.strerror}", "name a file in a folder that exists"
+        raise UsageError(str(file), what, cure) from None
+
+
+@contextlib.contextmanager
+def _replacing(file: Path) -> Iterator[IO[str]]:
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            yield stream
+        if file.exists():
+            shutil.copymode(file, temporary)
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def clean(text: str) -> str:

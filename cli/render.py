@@ -32,7 +32,7 @@ def print_plan(output: Output, plan: Plan) -> None:
             output.line(f"    DENIED: {store.denial}")
     if touched:
         output.line()
-    output.line(_counts(plan))
+    output.line(counts(plan))
     if not plan.empty and plan.limits:
         output.line()
         rows = [[use.name, str(use.before), str(use.after), str(use.limit)] for use in plan.limits]
@@ -102,6 +102,17 @@ def print_usage(output: Output, usage: Usage, owner: str | None) -> None:
         output.line(f"in all: {usage.total_used} of {usage.total_limit} stores of {usage.environment}")
 
 
+def counts(plan: Plan) -> str:
+    """Return in one line how many stores the plan does what to."""
+    if plan.empty:
+        return f"nothing to do: {len(plan.stores)} stores are as the manifest says"
+    found = Counter(store.action.value for store in plan.stores if store.denial is None)
+    parts = [f"{found[action]} to {action}" for action in ("create", "update", "retry", "delete") if found[action]]
+    parts += [f"{found['scheduled']} scheduled for deletion"] if found["scheduled"] else []
+    parts += [f"{len(plan.denied)} denied"] if plan.denied else []
+    return ", ".join([*parts, f"{found['untouched']} untouched"])
+
+
 def _print_results(session: Session, result: RunResult) -> None:
     output = session.output
     rows = [
@@ -151,13 +162,3 @@ def _value(value: Any) -> str:
         return "(none)"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
-
-
-def _counts(plan: Plan) -> str:
-    if plan.empty:
-        return f"nothing to do: {len(plan.stores)} stores are as the manifest says"
-    counts = Counter(store.action.value for store in plan.stores if store.denial is None)
-    parts = [f"{counts[action]} to {action}" for action in ("create", "update", "retry", "delete") if counts[action]]
-    parts += [f"{counts['scheduled']} scheduled for deletion"] if counts["scheduled"] else []
-    parts += [f"{len(plan.denied)} denied"] if plan.denied else []
-    return ", ".join([*parts, f"{counts['untouched']} untouched"])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from audit.run import ProgressEvent
-from cli.output import Output, clean, duration, plain
+from cli.output import Output, clean, destination, duration, plain
 from cli.progress import BuildProgress, RunProgress
 from sandbox.progress import Progress
 
@@ -143,3 +144,20 @@ def test_clean_shows_control_characters_and_keeps_letters() -> None:
 
 def test_plain_keeps_what_json_knows() -> None:
     assert plain({"a": (1, None, True, 2.5)}) == {"a": [1, None, True, 2.5]}
+
+
+def test_an_answer_replaces_a_file_behind_a_link_and_keeps_its_mode(tmp_path: Path) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_text("old")
+    file.chmod(0o640)
+    link.symlink_to(file)
+    with destination(link) as stream:
+        stream.write("new")
+        assert file.read_text() == "old"
+    assert (file.read_text(), link.is_symlink(), file.stat().st_mode & 0o777) == ("new", True, 0o640)
+
+
+def test_an_answer_goes_into_a_device_and_does_not_take_its_place() -> None:
+    with destination(Path("/dev/null")) as stream:
+        stream.write("x")
+    assert Path("/dev/null").is_char_device()
