@@ -6,6 +6,7 @@ the machine dies in the middle, as a last line without its end, which is left ou
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import dataclass
@@ -32,14 +33,27 @@ def to_line(anchor: Anchor) -> str:
 
 
 def append(path: Path, anchor: Anchor) -> None:
-    """Leave the anchor on disk as the file's last line; what stood there stays. Several processes may do so at once."""
+    """Leave the anchor on disk as the file's last line; what stood there stays. Several processes may do so at once.
+
+    Only a last line without its end goes: the next one would else be written onto it, and the file be read no more.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _cut_torn_line(descriptor)
         os.write(descriptor, f"{to_line(anchor)}\n".encode())
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _cut_torn_line(descriptor: int) -> None:
+    """Leave the file ending with a whole line."""
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        text = os.pread(descriptor, size, 0)
+        os.ftruncate(descriptor, text.rfind(b"\n") + 1)
 
 
 def read(path: Path) -> tuple[Anchor, ...]:

@@ -30,6 +30,16 @@ def test_a_line_that_was_cut_by_a_crash_is_left_out(tmp_path: Path) -> None:
     assert anchors.read(path) == (FIRST,)
 
 
+@pytest.mark.parametrize("before", [(), (FIRST,)])
+def test_an_anchor_after_a_line_that_was_cut_by_a_crash_does_not_spoil_the_file(
+    tmp_path: Path, before: tuple[Anchor, ...]
+) -> None:
+    path = tmp_path / "anchors.jsonl"
+    path.write_text("".join(f"{anchors.to_line(anchor)}\n" for anchor in before) + anchors.to_line(SECOND)[:40])
+    anchors.append(path, SECOND)
+    assert anchors.read(path) == (*before, SECOND)
+
+
 @pytest.mark.parametrize("line", ["{}", "nonsense", "[1]", '{"chain_id": "c", "seq": "x", "hash": "h", "at": "now"}'])
 def test_a_line_that_is_no_anchor_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "anchors.jsonl"
