@@ -230,8 +230,9 @@ class Gate:
 
     def _with_operations(self, observation: Observation, stores: tuple[StorePlan, ...]) -> tuple[StorePlan, ...]:
         ids = observation.store_ids
-        withheld = frozenset(store.store_id for store in stores if store.denial is not None)
-        options = RunOptions(withheld=withheld, cluster_uid=self.cluster.uid)
+        admitted = frozenset(store.store_id for store in stores if store.denial is None)
+        withheld, frozen = observations.restrained(observation, stores, admitted)
+        options = RunOptions(withheld=withheld, frozen=frozen, cluster_uid=self.cluster.uid)
         operations: dict[str, list[str]] = {}
         for cell in sorted({store.cell for store in stores if store.action in CHANGING}):
             if not observation.snapshots[cell].exists:

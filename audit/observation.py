@@ -160,6 +160,19 @@ def _staying(observation: Observation, store: Store) -> _Verdict:
     return _Verdict(Action.UNTOUCHED)
 
 
+def restrained(
+    observation: Observation, stores: Sequence[StorePlan], admitted: frozenset[str]
+) -> tuple[frozenset[str], dict[str, Mapping[str, Any]]]:
+    """Return what the program must not do of a plan, since it was not admitted.
+
+    That is: which stores it must not create, and which it must leave as they were applied, with what that is.
+    """
+    held_back = [store.store_id for store in stores if store.action in CHANGING and store.store_id not in admitted]
+    frozen = {store_id: applied for store_id in held_back if (applied := observation.applied(store_id)) is not None}
+    absent = frozenset(store_id for store_id in held_back if observation.cell_of(store_id) is None)
+    return absent, frozen
+
+
 def refuse_other_cluster(settings: Settings, cluster: Cluster, observation: Observation) -> None:
     """Raise RefusedError when the live cluster is not the one that the settings or a state name."""
     live = cluster.uid

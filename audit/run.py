@@ -214,7 +214,12 @@ class Run:
                 self._began[store_id] = time.monotonic()
                 status: Status = "Deleting" if change.action == "store.delete" else "Provisioning"
                 self.tell(store_id, change.action.removeprefix("store.").replace("_", " "), status)
-            outcomes |= self._apply_cell(observation, cell, options, mine)
+            try:
+                outcomes |= self._apply_cell(observation, cell, options, mine)
+            except StoresError as error:
+                rest = {store_id: self._not_done(observation, store_id, error) for store_id in admitted}
+                self._settle({**rest, **outcomes}, observation)
+                raise
         return outcomes
 
     def _apply_cell(
@@ -222,11 +227,7 @@ class Run:
     ) -> dict[str, StoreOutcome]:
         if self._cancelled.is_set():
             return {store_id: _cancelled(store_id, reached_engine=False) for store_id in mine}
-        try:
-            result = self._run_engine(observation, cell, options)
-        except StoresError as error:
-            self._settle({store_id: self._not_done(observation, store_id, error) for store_id in mine}, observation)
-            raise
+        result = self._run_engine(observation, cell, options)
         waiting = [change for change in mine.values() if change.store_id not in result.failures]
         outcomes = {
             store_id: _failed(store_id, reason, deleting=mine[store_id].action == "store.delete")
@@ -263,18 +264,18 @@ class Run:
         return self.engine.up(cell, options, observation.store_ids, self.on_step)
 
     def _options(self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission) -> RunOptions:
-        admitted = {change.store_id for change in admission.admitted}
-        withheld = {
-            store.store_id
-            for store in stores
-            if store.store_id not in admitted
-            and store.action in (Action.CREATE, Action.RETRY)
-            and observation.cell_of(store.store_id) is None
-        }
+        admitted = frozenset(change.store_id for change in admission.admitted)
         leaving: frozenset[str] = frozenset()
         if self.settings.protected:
             leaving = frozenset(change.store_id for change in admission.admitted if change.action == "store.delete")
-        return RunOptions(withheld=frozenset(withheld), released=leaving, removed=leaving, cluster_uid=self.cluster.uid)
+        withheld, frozen = observations.restrained(observation, stores, admitted)
+        return RunOptions(
+            withheld=withheld,
+            frozen=frozen,
+            released=leaving,
+            removed=leaving,
+            cluster_uid=self.cluster.uid,
+        )
 
     def _await(self, observation: Observation, change: Change) -> StoreOutcome:
         if change.action == "store.delete":

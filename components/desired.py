@@ -73,6 +73,26 @@ class DesiredStore:
             },
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, timeout_s: int) -> DesiredStore:
+        """Return the store that `to_dict` told of: one that was applied, to be left exactly as it is."""
+        release = data["release"]
+        return cls(
+            store_id=data["id"],
+            name=data["name"],
+            owner=data["owner"],
+            url=data["url"],
+            host=release["values"]["ingress"]["host"],
+            protected=data["protected"],
+            objects=data["objects"],
+            release=ReleaseSpec(
+                chart=release["chart"],
+                values=release["values"],
+                timeout_s=timeout_s,
+                max_history=release["maxHistory"],
+            ),
+        )
+
     def to_json(self) -> str:
         """Return the canonical text: sorted keys, no spaces."""
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

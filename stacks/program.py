@@ -6,13 +6,16 @@ a program that registers only some of its stores would lose the others' outputs,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components import naming
+from components.desired import DesiredStore
 from components.store_tenant import StoreTenant
 from stacks import manifest as manifests
 from stacks import settings as settings_module
@@ -27,7 +30,8 @@ from stacks.settings import Settings
 class RunOptions:
     """What only the gate may decide for one run; a plain `pulumi up` runs with the defaults.
 
-    `withheld` stores are not created, since a limit stands in their way. `released` stores are tombstoned ones whose
+    `withheld` stores are not created, since a limit stands in their way; `frozen` ones exist, and for the same reason
+    stay as they were applied, which is given as plain data. `released` stores are tombstoned ones whose
     time has come: first registered without protection, then (`removed`) not at all. `taken_over` stores are
     live ones whose state was lost.
     """
@@ -36,6 +40,7 @@ class RunOptions:
     released: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
     taken_over: frozenset[str] = frozenset()
+    frozen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cluster_uid: str | None = None
 
 
@@ -67,7 +72,7 @@ def register(root: Path, settings: Settings, manifest: Manifest, options: RunOpt
     for store in registered(manifest, settings, options, cell):
         protect = settings.protected and store.id not in options.released
         StoreTenant(
-            plans.desired(store),
+            desired_store(plans, store, options, settings),
             pulumi.ResourceOptions(providers={"kubernetes": provider}, protect=protect),
             take_over=store.id in options.taken_over,
         )
@@ -81,6 +86,13 @@ def _refuse_ungated(settings: Settings) -> None:
             "it is protected: a plain `pulumi up` asks no limit and leaves no audit trail",
             f"run `stores up --env {settings.environment}`; `pulumi preview` works without it",
         )
+
+
+def desired_store(plans: Plans, store: Store, options: RunOptions, settings: Settings) -> DesiredStore:
+    """Return what a store is registered as: what the manifest wants, or what it is where that is not allowed."""
+    if store.id in options.frozen:
+        return DesiredStore.from_dict(options.frozen[store.id], timeout_s=settings.release_timeout_seconds)
+    return plans.desired(store)
 
 
 def registered(manifest: Manifest, settings: Settings, options: RunOptions, cell: str) -> list[Store]:

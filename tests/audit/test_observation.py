@@ -129,6 +129,18 @@ def test_the_grace_begins_with_the_tombstone_and_not_with_the_store() -> None:
     assert action(seen(state="deleted", settings=PROD, known=True, rows=(old,))) is Action.SCHEDULED
 
 
+def test_what_is_not_admitted_is_neither_created_nor_changed() -> None:
+    absent = seen()
+    assert observations.restrained(absent, observations.plan_stores(absent), frozenset()) == ({TEA}, {})
+    before = desired("Old").to_dict()
+    changed = seen(applied=before, rows=(row("Ready"),))
+    assert observations.restrained(changed, observations.plan_stores(changed), frozenset()) == (
+        frozenset(),
+        {TEA: before},
+    )
+    assert observations.restrained(changed, observations.plan_stores(changed), frozenset({TEA})) == (frozenset(), {})
+
+
 def test_an_owner_change_is_told_to_the_limits_as_one() -> None:
     observation = seen(applied=desired("Old").to_dict(), rows=(row("Ready", owner="bob"),))
     (change,) = observations.changes_of(observation, observations.plan_stores(observation))

@@ -68,6 +68,10 @@ class Project:
         """Make these the manifest's stores."""
         self._dump("stacks/local/stores.yaml", {"version": 1, "stores": [dict(store) for store in stores]})
 
+    def write_owners(self, *owners: Mapping[str, Any]) -> None:
+        """Make these the owners."""
+        self._dump("stacks/local/owners.yaml", {"version": 1, "owners": [dict(owner) for owner in owners]})
+
     def configure(self, **settings: Any) -> None:
         """Change settings; None takes one away."""
         where = self.root / "Pulumi.local.yaml"

@@ -34,6 +34,20 @@ def test_what_fits_is_made_and_what_does_not_is_denied_without_a_trace_in_the_cl
     assert [(entry["store_id"], entry["action"]) for entry in denied] == [(second, "store.create")]
     assert project.stores("limits", "--json").data["total_used"] == 1
 
+    # A change of an existing store that is denied changes nothing of it, whatever else its block says.
+    alice, bob = {"name": "alice", "contact": "alice@example.com"}, {"name": "bob", "contact": "bob@example.com"}
+    project.write_owners(alice, {**bob, "limits": {"stores": 0}})
+    project.write(store(first, owner="bob", title="Moved"))
+    moved = project.stores("up", "--json")
+    assert moved.code == 4, str(moved)
+    assert "owner 'bob' has 0 of 0 stores" in moved.data["stores"][0]["reason"]
+    history = project.helm("history", first, "--namespace", f"store-{first}", "--output", "json")
+    assert len(history.data) == 1
+    (left,) = project.stores("status", "--json").data[:1]
+    assert (left["owner"], left["status"]) == ("alice", "Ready")
+
+    project.write_owners(alice, bob)
     project.write(store(first))
+    assert "nothing to do" in project.stores("up").out
     assert project.stores("rm", first).code == 0
     assert project.stores("up").code == 0

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from stacks import program
+from stacks.desired import Plans
 from stacks.errors import RefusedError
 from stacks.manifest_model import Store
 from stacks.program import RunOptions
-from stacks.settings import Settings
+from stacks.settings import Settings, load
 
+ROOT = Path(__file__).parents[2]
 PLAIN = RunOptions()
 
 
@@ -47,6 +52,16 @@ def test_only_the_gate_removes_a_store_of_a_protected_environment() -> None:
 
 def test_a_withheld_store_is_not_created() -> None:
     assert ids(store("a"), store("b"), options=RunOptions(withheld=frozenset({"b-x7k2m"}))) == ["a"]
+
+
+def test_a_change_that_is_not_allowed_leaves_a_store_exactly_as_it_was_applied() -> None:
+    settings = load(ROOT, "local")
+    plans = Plans(ROOT, settings)
+    wanted = store("a")
+    before = plans.desired(Store(**{**wanted.__dict__, "title": "before", "owner": "bob"}))
+    options = RunOptions(frozen={wanted.id: json.loads(before.to_json())})
+    assert program.desired_store(plans, wanted, options, settings) == before
+    assert program.desired_store(plans, wanted, PLAIN, settings) == plans.desired(wanted) != before
 
 
 @pytest.mark.parametrize(("stack", "cell"), [("prod", "01"), ("prod-02", "02"), ("prod-10", "10")])
