@@ -127,9 +127,11 @@ class Run:
             if admission.replayed is not None:
                 return self._replay(admission)
             for denial in admission.denied:
-                self.tell(denial.change.store_id, str(denial.problem), "Pending")
+                exists = denial.change.store_id in observation.rows
+                self.tell(denial.change.store_id, str(denial.problem), None if exists else "Pending")
             outcomes = self._apply(observation, stores, admission)
-            self._settle(outcomes, observation)
+            if outcomes:
+                self._settle(outcomes, observation)
             return self._result(observation, stores, admission, outcomes)
 
     def _observe(self, leases: Sequence[Lease]) -> Observation:
@@ -397,13 +399,9 @@ class Run:
                     failed.append(_problem(outcome))
                 results.append(self._store_result(store, outcome))
             elif store.store_id in denied:
-                text = str(denied[store.store_id].problem)
-                results.append(StoreResult(store.store_id, store.action, "Pending", None, text, 0.0))
+                results.append(_as_before(observation, store, str(denied[store.store_id].problem)))
             elif store.store_id in observation.desired:
-                row = observation.rows.get(store.store_id)
-                status, url = (row.status, row.url) if row is not None else ("Pending", None)
-                content = None if row is None else row.content
-                results.append(StoreResult(store.store_id, store.action, status, url, None, 0.0, content))
+                results.append(_as_before(observation, store, None))
         error: StoresError | None = None
         if cancelled:
             error = CancelledError(f"run {self.run_id}", "it was stopped", "run `stores up` again to go on")
@@ -511,6 +509,14 @@ class Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _as_before(observation: Observation, store: StorePlan, reason: str | None) -> StoreResult:
+    """Return what a store is that the run did not touch."""
+    row = observation.rows.get(store.store_id)
+    if row is None:
+        return StoreResult(store.store_id, store.action, "Pending", None, reason, 0.0)
+    return StoreResult(store.store_id, store.action, row.status, row.url, reason, 0.0, row.content)
 
 
 def _failed(store_id: str, reason: str, *, deleting: bool = False) -> StoreOutcome:

@@ -41,6 +41,7 @@ def test_what_fits_is_made_and_what_does_not_is_denied_without_a_trace_in_the_cl
     moved = project.stores("up", "--json")
     assert moved.code == 4, str(moved)
     assert "owner 'bob' has 0 of 0 stores" in moved.data["stores"][0]["reason"]
+    assert moved.data["stores"][0]["status"] == "Ready"
     history = project.helm("history", first, "--namespace", f"store-{first}", "--output", "json")
     assert len(history.data) == 1
     (left,) = project.stores("status", "--json").data[:1]
