@@ -65,6 +65,8 @@ class Snapshot:
     known: frozenset[str] = frozenset()
     """Every store that the state holds anything of, complete or not."""
     cluster_uid: str | None = None
+    platform_keys: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of the platform key's versions that the cell's secrets were derived with."""
     pending: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
 
@@ -452,6 +454,7 @@ def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:
     known: set[str] = set()
     components: dict[str, str] = {}
     uid: str | None = None
+    keys: Mapping[str, str] = {}
     for resource in resources:
         urn, kind = str(resource["urn"]), str(resource["type"])
         name = urn.rsplit("::", 1)[-1]
@@ -461,6 +464,8 @@ def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:
             text = (resource.get("outputs") or {}).get("applied")
             if isinstance(text, str):
                 applied[name] = json.loads(text)
+        elif kind == "pulumi:pulumi:Stack":
+            keys = (resource.get("outputs") or {}).get(program.PLATFORM_KEYS) or keys
         elif kind == "pulumi:providers:kubernetes":
             uid = (resource.get("inputs") or {}).get("clusterIdentifier", uid)
         if resource.get("initErrors") and resource.get("parent") in components:
@@ -469,5 +474,11 @@ def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:
         str(operation["resource"]["urn"]) for operation in (deployment or {}).get("pending_operations") or ()
     )
     return Snapshot(
-        exists=True, applied=applied, known=frozenset(known), cluster_uid=uid, pending=pending, failed=failed
+        exists=True,
+        applied=applied,
+        known=frozenset(known),
+        cluster_uid=uid,
+        platform_keys=keys,
+        pending=pending,
+        failed=failed,
     )

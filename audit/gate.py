@@ -107,6 +107,8 @@ class Gate:
         observation = self._observe(self.manifest())
         self.check_cluster(observation)
         observations.check(observation)
+        if ask_engine:
+            observations.refuse_other_key(self.root, self.settings, observation)
         stores = self._with_denials(observation, observations.plan_stores(observation))
         if ask_engine:
             stores = self._with_operations(observation, stores)

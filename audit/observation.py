@@ -17,6 +17,7 @@ from audit.plan import CHANGING, Action, PropertyChange, StorePlan, changes
 from audit.records import Change, StoreRow
 from components import naming
 from components.desired import DesiredStore
+from stacks import platform_key
 from stacks.cluster import Cluster
 from stacks.desired import Plans, caps, sizes_in
 from stacks.errors import ManifestError, Problem, RefusedError
@@ -186,6 +187,22 @@ def refuse_other_cluster(settings: Settings, cluster: Cluster, observation: Obse
             f"its identity is {live}, but the stores of {settings.environment} live in {', '.join(others)}",
             "choose the right kubeconfig context, or start the right cluster; nothing was changed",
         )
+
+
+def refuse_other_key(root: Path, settings: Settings, observation: Observation) -> None:
+    """Raise RefusedError when the platform key is not the one that the stores' secrets were derived with.
+
+    With another one, shops and receivers would not understand each other, and no backup could be opened.
+    """
+    ours = platform_key.load(root, settings).fingerprints()
+    for snapshot in observation.snapshots.values():
+        for version, theirs in snapshot.platform_keys.items():
+            if version in ours and ours[version] != theirs:
+                raise RefusedError(
+                    f"platform key of {settings.environment}",
+                    f"its version {version} is {ours[version]}, but the stores were made with {theirs} (fingerprints)",
+                    f"set {platform_key.VARIABLE} to the right file; nothing was changed",
+                )
 
 
 def changes_of(observation: Observation, stores: Sequence[StorePlan]) -> tuple[Change, ...]:

@@ -28,6 +28,7 @@ def take_over(run: Run) -> RunResult:
         run.tell(None, "comparing the state with the cluster")
         observation = observations.observe(run.root, run.settings, run.manifest, run.engine, run.ledger)
         observations.refuse_other_cluster(run.settings, run.cluster, observation)
+        observations.refuse_other_key(run.root, run.settings, observation)
         values, problems = _lost(run, observation)
         results: list[StoreResult] = []
         for cell in sorted({store.cell for store in run.manifest.stores if store.id in values}):

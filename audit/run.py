@@ -139,6 +139,7 @@ class Run:
         self.tell(None, "reading the manifest, the state and the ledger")
         observation = observations.observe(self.root, self.settings, self.manifest, self.engine, self.ledger)
         observations.refuse_other_cluster(self.settings, self.cluster, observation)
+        observations.refuse_other_key(self.root, self.settings, observation)
         observations.check(observation)
         ours = provenance.here(self.root)
         for cell in observation.snapshots:

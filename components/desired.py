@@ -29,6 +29,10 @@ PASSWORD_KEYS: Final = ("mariadb-root-password", "mariadb-password", "wordpress-
 SALT_KEYS: Final = tuple(
     f"wordpress-{name}-{kind}" for kind in ("key", "salt") for name in ("auth", "secure-auth", "logged-in", "nonce")
 )
+# Derived from the platform key, so that they outlive the Secret.
+WEBHOOK_SECRET: Final = "webhook-secret"  # noqa: S105 - a key's name
+BACKUP_PASSWORD: Final = "backup-password"  # noqa: S105 - a key's name
+DERIVED_KEYS: Final = (WEBHOOK_SECRET, BACKUP_PASSWORD)
 RANDOM_PARTS: Final = (*PASSWORD_KEYS, SALTS)
 POLICY_PARTS: Final = tuple(POLICY_PREFIX + name for name in ("default-deny", "dns", "mariadb", "wordpress"))
 PARTS: Final = (NAMESPACE, QUOTA, LIMITS, SERVICE_ACCOUNT, CREDENTIALS, RELEASE, *RANDOM_PARTS, *POLICY_PARTS)
@@ -122,6 +126,7 @@ def store_objects(
     environment: str,
     quota: objects.Quota,
     surroundings: objects.Surroundings,
+    platform_key_version: int = 1,
 ) -> dict[str, objects.Object]:
     """Return the objects around a store's release, by part name."""
     labels = naming.labels(store_id, owner, environment)
@@ -131,6 +136,6 @@ def store_objects(
         QUOTA: objects.resource_quota(store_id, quota, labels),
         LIMITS: objects.limit_range(store_id, quota, labels),
         SERVICE_ACCOUNT: objects.service_account(store_id, labels),
-        CREDENTIALS: objects.credentials_secret(store_id, labels),
+        CREDENTIALS: objects.credentials_secret(store_id, labels, platform_key_version),
         **{POLICY_PREFIX + name: policy for name, policy in policies.items()},
     }

@@ -34,6 +34,7 @@ _SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 FIRST_CELL: Final = "01"
 PROJECT: Final = "stores"
 COMPONENT_TYPE: Final = "stores:index:StoreTenant"
+PLATFORM_KEY_ANNOTATION: Final = "stores.platform/platform-key-version"
 FIELD_MANAGER: Final = "stores"
 
 

@@ -164,9 +164,14 @@ def network_policies(store_id: str, surroundings: Surroundings, labels: Mapping[
     return {name: {"metadata": _metadata(store_id, name, labels), "spec": spec} for name, spec in specs.items()}
 
 
-def credentials_secret(store_id: str, labels: Mapping[str, str]) -> Object:
-    """Return the credentials Secret without its data, which exists only inside the engine."""
-    return {"metadata": _metadata(store_id, naming.credentials_secret(store_id), labels), "type": "Opaque"}
+def credentials_secret(store_id: str, labels: Mapping[str, str], platform_key_version: int) -> Object:
+    """Return the credentials Secret without its data, which exists only inside the engine.
+
+    It says from which version of the platform key the webhooks' secret comes, so that a plan shows a new one.
+    """
+    metadata = _metadata(store_id, naming.credentials_secret(store_id), labels)
+    annotations = {naming.PLATFORM_KEY_ANNOTATION: str(platform_key_version)}
+    return {"metadata": {**metadata, "annotations": annotations}, "type": "Opaque"}
 
 
 def _metadata(store_id: str, name: str, labels: Mapping[str, str]) -> Object:

@@ -47,15 +47,21 @@ class StoreTenant(pulumi.ComponentResource):
         desired: DesiredStore,
         opts: pulumi.ResourceOptions | None = None,
         *,
+        derived: Mapping[str, str],
         take_over: bool = False,
     ) -> None:
-        """Register the store. `take_over` reads a live store's objects into the state instead of making them.
+        """Register the store. `derived` holds the values of `desired.DERIVED_KEYS`, in the clear.
+
+        `take_over` reads a live store's objects into the state instead of making them.
 
         Taking over is for a lost state only. Without it, an object that exists already makes the run fail.
         """
+        if set(derived) != set(parts.DERIVED_KEYS):
+            raise ValueError(f"derived secrets {sorted(derived)}, not {sorted(parts.DERIVED_KEYS)}")
         super().__init__(naming.COMPONENT_TYPE, desired.store_id, None, opts)
         self._desired = desired
         self._take_over = take_over
+        self._derived = derived
 
         namespace = kubernetes.core.v1.Namespace(
             self._logical(parts.NAMESPACE),
@@ -128,13 +134,14 @@ class StoreTenant(pulumi.ComponentResource):
         ]
 
     def _credentials(self, opts: pulumi.ResourceOptions) -> pulumi.Resource:
-        """Register the generated passwords and salts, and the one Secret that holds them."""
+        """Register the generated passwords and salts, and the one Secret that holds them and what is derived."""
         values = {key: self._generated(key, PASSWORD_LENGTH) for key in parts.PASSWORD_KEYS}
         # One generator for all salts: each resource costs the engine two writes of its whole state.
         salts = self._generated(parts.SALTS, SALT_LENGTH * len(parts.SALT_KEYS))
         for index, key in enumerate(parts.SALT_KEYS):
             start = index * SALT_LENGTH
             values[key] = _part(salts, start)
+        values.update({key: pulumi.Output.secret(value) for key, value in self._derived.items()})
         wanted = self._desired.objects[parts.CREDENTIALS]
         return kubernetes.core.v1.Secret(
             self._logical(parts.CREDENTIALS),

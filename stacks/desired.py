@@ -59,6 +59,7 @@ class Plans:
                 environment=settings.environment,
                 quota=settings.quota,
                 surroundings=settings.surroundings,
+                platform_key_version=settings.platform_key_version,
             ),
             release=ReleaseSpec(chart=f"./{CHART}", values=values, timeout_s=settings.release_timeout_seconds),
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -18,12 +18,16 @@ from components import naming
 from components.desired import DesiredStore
 from components.store_tenant import StoreTenant
 from stacks import manifest as manifests
+from stacks import platform_key
 from stacks import settings as settings_module
 from stacks.cluster import Cluster
 from stacks.desired import Plans, caps
 from stacks.errors import ClusterUnreachableError, RefusedError, StoresError
 from stacks.manifest import Manifest, Store
 from stacks.settings import Settings
+
+PLATFORM_KEYS: Final = "platformKeys"
+"""The stack's output that holds the fingerprints of the platform key, by version."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,15 @@ def register(root: Path, settings: Settings, manifest: Manifest, options: RunOpt
         opts=pulumi.ResourceOptions(protect=settings.protected),
     )
     plans = Plans(root, settings)
+    key = platform_key.load(root, settings)
+    # Not secret: by it a run notices that it was given another environment's key.
+    pulumi.export(PLATFORM_KEYS, key.fingerprints())
     for store in registered(manifest, settings, options, cell):
         protect = settings.protected and store.id not in options.released
         StoreTenant(
             desired_store(plans, store, options, settings),
             pulumi.ResourceOptions(providers={"kubernetes": provider}, protect=protect),
+            derived=key.store_secrets(store.id, settings.platform_key_version),
             take_over=store.id in options.taken_over,
         )
 

@@ -46,6 +46,8 @@ class Settings(BaseModel):
     """Where the ingress controller's pods run: the only ones that may call a shop."""
     cluster_cidrs: tuple[str, ...] = ()
     """Ranges of pods, services and nodes outside of the private ones, which shops must not call."""
+    platform_key_version: Positive = 1
+    """The version of the platform key that the webhooks' secrets come from; see docs/platform-key.md."""
     url_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """The port in the shops' addresses; None takes `ingress.port` of the values."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from components.desired import DesiredStore, ReleaseSpec, store_objects
 from components.objects import Quota, Surroundings
 from stacks.errors import RefusedError
 from stacks.manifest_model import Store
+from stacks.platform_key import PlatformKey
 from stacks.settings import Settings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -155,3 +158,22 @@ def test_another_cluster_than_the_recorded_one_is_refused(recorded: str | None, 
             observations.refuse_other_cluster(LOCAL, LiveCluster(live), observation)
     else:
         observations.refuse_other_cluster(LOCAL, LiveCluster(live), observation)
+
+
+def test_another_platform_key_is_refused_before_anything_is_derived_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "key"
+    monkeypatch.setenv("STORES_PLATFORM_KEY_FILE", str(file))
+    file.write_text(f"1:{'ab' * 32}\n")
+    recorded = PlatformKey.read(file).fingerprints()
+    snapshot = Snapshot(exists=True, platform_keys=recorded)
+    observation = replace(seen(), snapshots={"01": snapshot})
+    observations.refuse_other_key(tmp_path, LOCAL, observation)
+
+    file.write_text(f"1:{'ab' * 32}\n2:{'cd' * 32}\n")
+    observations.refuse_other_key(tmp_path, LOCAL, observation)
+
+    file.write_text(f"1:{'ef' * 32}\n")
+    with pytest.raises(RefusedError, match=f"but the stores were made with {recorded['1']}"):
+        observations.refuse_other_key(tmp_path, LOCAL, observation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Callable
@@ -29,6 +30,7 @@ def make_project(sandbox_instance: Instance, tmp_path_factory: pytest.TempPathFa
         (folder / "state").mkdir()
         (folder / "passphrase").write_text("a passphrase of the tests\n")
         outer = {name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "STORES_"))}
+        (folder / "platform-key").write_text(f"1:{secrets.token_hex(32)}\n")
         variables = {
             **outer,
             **sandbox_instance.environment(),
@@ -36,6 +38,7 @@ def make_project(sandbox_instance: Instance, tmp_path_factory: pytest.TempPathFa
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder / "passphrase"),
             "STORES_LEDGER_URL": f"sqlite:///{folder / 'ledger.sqlite'}",
             "STORES_CLUSTER": "kubeconfig",
+            "STORES_PLATFORM_KEY_FILE": str(folder / "platform-key"),
             "NO_COLOR": "1",
         }
         project = Project(root, variables)
