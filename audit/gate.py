@@ -5,7 +5,6 @@ Fail closed: an intent is committed before the engine starts, and without the le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,7 +18,7 @@ from audit.engine import Engine
 from audit.ledger import Ledger
 from audit.limits import Limits, OwnerLimits
 from audit.observation import Observation
-from audit.plan import CHANGING, Action, LimitUse, Plan, StorePlan, count_operations
+from audit.plan import CHANGING, Plan, StorePlan, count_operations, limit_use
 from audit.probe import ask
 from audit.reconcile import take_over
 from audit.records import Actor, NewEntry, RunRequest, StoreRow, Usage
@@ -113,7 +112,7 @@ class Gate:
         if ask_engine:
             stores = self._with_operations(observation, stores)
         usage = self._usage(observation.manifest)
-        return Plan(self.environment, self.cluster.address, stores, _limit_use(stores, usage))
+        return Plan(self.environment, self.cluster.address, stores, limit_use(stores, usage))
 
     def up(
         self,
@@ -260,26 +259,6 @@ def _owner_limits(manifest: Manifest) -> dict[str, OwnerLimits]:
         owner.name: OwnerLimits(stores=owner.limits.stores, creates_per_hour=owner.limits.creates_per_hour)
         for owner in manifest.owners
     }
-
-
-def _limit_use(stores: Sequence[StorePlan], usage: Usage) -> tuple[LimitUse, ...]:
-    going = [store for store in stores if store.denial is None]
-    born = [store.owner for store in going if store.action is Action.CREATE]
-    gone = [store.owner for store in going if store.action is Action.DELETE]
-    used = {owner.owner: owner for owner in usage.owners}
-    uses = [LimitUse("stores in all", usage.total_used, usage.total_used + len(born) - len(gone), usage.total_limit)]
-    for name in sorted({store.owner for store in stores} | set(used)):
-        owner = used.get(name)
-        if owner is None:
-            continue
-        after = owner.used + born.count(name) - gone.count(name)
-        uses.append(LimitUse(f"stores of {name}", owner.used, after, owner.limit))
-        uses.append(
-            LimitUse(
-                f"creations of {name} in 60 min", owner.starts, owner.starts + born.count(name), owner.starts_limit
-            )
-        )
-    return tuple(uses)
 
 
 def _order(manifest: Manifest, rows: dict[str, StoreRow]) -> list[str]:

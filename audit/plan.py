@@ -5,11 +5,12 @@ The comparison needs no engine, since both sides are the same plain data that th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from audit.records import Usage
 from components.desired import DesiredStore, flatten
 from stacks.quantities import parse_bytes
 
@@ -136,6 +137,27 @@ def count_operations(operations: Iterable[str]) -> dict[str, int]:
         if operation != "same":
             counts[operation] = counts.get(operation, 0) + 1
     return counts
+
+
+def limit_use(stores: Sequence[StorePlan], usage: Usage) -> tuple[LimitUse, ...]:
+    """Return how much of each limit is used now, and after what of the plan is not denied."""
+    going = [store for store in stores if store.denial is None]
+    born = [store.owner for store in going if store.action is Action.CREATE]
+    gone = [store.owner for store in going if store.action is Action.DELETE]
+    used = {owner.owner: owner for owner in usage.owners}
+    uses = [LimitUse("stores in all", usage.total_used, usage.total_used + len(born) - len(gone), usage.total_limit)]
+    for name in sorted({store.owner for store in stores} | set(used)):
+        owner = used.get(name)
+        if owner is None:
+            continue
+        after = owner.used + born.count(name) - gone.count(name)
+        uses.append(LimitUse(f"stores of {name}", owner.used, after, owner.limit))
+        uses.append(
+            LimitUse(
+                f"creations of {name} in 60 min", owner.starts, owner.starts + born.count(name), owner.starts_limit
+            )
+        )
+    return tuple(uses)
 
 
 def _readable(path: str) -> str:

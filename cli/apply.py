@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,12 +14,16 @@ from cli.render import print_plan, print_run
 from cli.session import Session, common, examples, json_option
 from stacks.errors import ChangesPendingError
 
+if TYPE_CHECKING:
+    from audit.plan import Plan
+
 
 @click.command(
     epilog=examples(
         "stores plan",
         "stores plan --env prod --json > plan.json",
         "stores plan --env prod --markdown --output comment.md",
+        "stores plan --env prod --against origin/main --markdown --output comment.md",
         "stores plan --detailed-exitcode || echo 'there are changes'",
     )
 )
@@ -37,6 +42,13 @@ from stacks.errors import ChangesPendingError
     help="With --markdown: write to this file instead of stdout, whole or not at all.",
 )
 @click.option(
+    "--against",
+    "ref",
+    metavar="REF",
+    help="Plan from the files alone: what this checkout changes since it left REF. Asks no cluster, no state and no "
+    "database, and needs no secret, so it works for a fork's pull request.",
+)
+@click.option(
     "--quick", is_flag=True, help="Leave out the engine's own preview, which counts the resources of each store."
 )
 @click.pass_context
@@ -48,6 +60,7 @@ def plan(
     as_markdown: bool,
     file: Path | None,
     detailed_exitcode: bool,
+    ref: str | None,
     quick: bool,
 ) -> None:
     """Show what `up` would do to each store and to the limits. Changes nothing."""
@@ -56,8 +69,7 @@ def plan(
     if file is not None and not as_markdown:
         raise click.UsageError("--output goes with --markdown.")
     session = context.ensure_object(Session)
-    with session.gate() as gate:
-        found = gate.plan(ask_engine=not quick)
+    found = _plan_against(session, ref) if ref is not None else _plan(session, ask_engine=not quick)
     if as_json:
         session.output.json(found.as_json())
     elif as_markdown:
@@ -67,6 +79,17 @@ def plan(
         print_plan(session.output, found)
     if detailed_exitcode and not found.empty:
         context.exit(ChangesPendingError.exit_code)
+
+
+def _plan(session: Session, *, ask_engine: bool) -> Plan:
+    with session.gate() as gate:
+        return gate.plan(ask_engine=ask_engine)
+
+
+def _plan_against(session: Session, ref: str) -> Plan:
+    from audit.comparison import against  # noqa: PLC0415 - it takes a second to load, which `--help` must not wait for
+
+    return against(session.root, session.environment, ref)
 
 
 @click.command(

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# What a CI system does with the manifest, whatever its name is.
+#
+#   stores-ci.sh plan ENV REF FILE   a plan of the files alone, as a comment for the pull request; needs no secret
+#   stores-ci.sh up ENV              after the merge: limits, audit trail, engine
+#
+# STORES names the command, from a checkout of the default branch: a pull request's own code must not run where a
+# secret is, and need not run at all. STORES_ROOT is the checkout that is looked at.
+#
+# Exit codes are those of the command (docs/runbooks/), but 10 (changes) is 0 here: a change is what a request is for.
+set -euo pipefail
+
+stores=${STORES:-stores}
+root=${STORES_ROOT:-$PWD}
+
+usage() {
+  sed -n '4,5s/^# *//p' "$0" >&2
+  exit 2
+}
+
+case "${1:-}" in
+  plan)
+    [ $# -eq 4 ] || usage
+    code=0
+    "$stores" --root "$root" plan --env "$2" --against "$3" --markdown --output "$4" --detailed-exitcode || code=$?
+    case $code in
+      0) echo "nothing changes" ;;
+      10) echo "there are changes; see $4" ;;
+      *) exit "$code" ;;
+    esac
+    ;;
+  up)
+    [ $# -eq 2 ] || usage
+    # The commit is the request: the same pipeline run twice is one run of the gate.
+    commit=$(git -C "$root" rev-parse HEAD)
+    exec "$stores" --root "$root" up --env "$2" --reason "commit $commit" --idempotency-key "merge-$commit"
+    ;;
+  *) usage ;;
+esac

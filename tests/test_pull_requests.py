@@ -1,0 +1,90 @@
+"""The pieces of docs/pull-requests, run as a CI system would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.repository import BOOKS, TEA, Repository, block
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs/pull-requests"
+STORES = Path(sys.executable).with_name("stores")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path)
+
+
+def ci(repository: Repository, *arguments: str) -> subprocess.CompletedProcess[str]:
+    variables = {"PATH": os.environ["PATH"], "HOME": str(repository.root.parent), "STORES": str(STORES)}
+    return subprocess.run(
+        [str(FOLDER / "stores-ci.sh"), *arguments],
+        env={**variables, "STORES_ROOT": str(repository.root)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_the_script_leaves_a_plan_for_the_pull_request(repository: Repository, tmp_path: Path) -> None:
+    repository.write(block(TEA, title="More tea"), block(BOOKS, state="deleted"))
+    repository.commit("a change")
+    repository.git("push", "-q", "origin", "change")
+    done = ci(repository, "plan", "local", "origin/main", str(tmp_path / "plan.md"))
+    assert done.returncode == 0, done.stderr
+    comment = (tmp_path / "plan.md").read_text()
+    assert comment.index("#### Removed") < comment.index("#### Changed")
+    assert "More tea" in comment
+
+
+def test_the_scripts_job_fails_with_the_commands_own_code(repository: Repository, tmp_path: Path) -> None:
+    repository.write(block(TEA))
+    done = ci(repository, "plan", "local", "origin/main", str(tmp_path / "plan.md"))
+    assert done.returncode == 3
+    assert "its block is gone" in done.stderr
+    assert not (tmp_path / "plan.md").exists()
+
+
+@pytest.mark.parametrize("arguments", [(), ("plan",), ("up",), ("down", "local")])
+def test_the_script_says_how_it_is_called(repository: Repository, arguments: tuple[str, ...]) -> None:
+    done = ci(repository, *arguments)
+    assert done.returncode == 2
+    assert "stores-ci.sh plan ENV REF FILE" in done.stderr
+
+
+def test_the_workflow_gives_a_secret_to_no_job_that_a_pull_request_starts() -> None:
+    workflow = YAML(typ="safe").load((FOLDER / "github-workflow.yaml").read_text())
+    assert set(workflow["on"]) == {"pull_request", "push"}
+    jobs = workflow["jobs"]
+    assert set(jobs) == {"plan", "up"}
+    assert jobs["plan"]["if"] == "github.event_name == 'pull_request'"
+    assert "secrets." not in str(jobs["plan"])
+    assert jobs["up"]["if"] == "github.event_name == 'push'"
+    assert jobs["up"]["environment"] == "prod"
+
+
+def test_the_workflow_runs_the_default_branchs_program_over_the_requests_files() -> None:
+    jobs = YAML(typ="safe").load((FOLDER / "github-workflow.yaml").read_text())["jobs"]
+    folders = {
+        step["with"]["path"]: step["with"].get("ref")
+        for step in jobs["plan"]["steps"]
+        if "path" in step.get("with", {}) and "ref" in str(step)
+    }
+    assert folders["trusted"] == "${{ github.event.pull_request.base.sha }}"
+    runs = [step["run"] for step in jobs["plan"]["steps"] if "run" in step]
+    assert not any("request/" in run for run in runs)
+    for job in jobs.values():
+        for step in job["steps"]:
+            # An expression in a script is text that somebody else may have written.
+            assert "${{" not in step.get("run", "")
+
+
+def test_every_path_that_has_an_owner_exists() -> None:
+    for line in (FOLDER / "CODEOWNERS").read_text().splitlines():
+        if line and not line.startswith("#"):
+            path = line.split()[0].lstrip("/")
+            assert list(ROOT.glob(path.rstrip("/"))) or path == ".github/", path
