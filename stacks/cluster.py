@@ -1,20 +1,24 @@
 """The live cluster, asked directly: which one it is, and what of a store is really there.
 
-Reads only. The engine makes objects; this module must never change one.
+Reads only. The engine makes objects; this module must never change one. What the gate itself does in a cluster (a Job,
+the number of web pods during a restore) stands in `audit`, and goes through `ask` for one and the same kind of error.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from stacks.errors import ClusterUnreachableError
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,26 @@ class Cluster:
         return frozenset(item.metadata.name for item in found.items)
 
     @property
+    def core(self) -> Any:
+        """The client's CoreV1Api, for what `audit.jobs` and its like do in the cluster; call it through `ask`."""
+        return self._core
+
+    @cached_property
+    def batch(self) -> Any:
+        """The client's BatchV1Api; call it through `ask`."""
+        from kubernetes import client  # noqa: PLC0415 - see _core
+
+        return client.BatchV1Api(self._core.api_client)
+
+    def ask(self, question: Callable[[], T], about: str) -> T | None:
+        """Return the answer of one call of the client, or None for what does not exist.
+
+        Raises ClusterUnreachableError, with what the cluster said `about` it, when it refuses or does not answer.
+        """
+        answer: T | None = self._ask(question, about)
+        return answer
+
+    @property
     def _timeouts(self) -> tuple[int, int]:
         return (_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S)
 
@@ -116,7 +140,7 @@ class Cluster:
         api.configuration.retries = 0
         return client.CoreV1Api(api)
 
-    def _ask(self, question: Any) -> Any:
+    def _ask(self, question: Any, about: str | None = None) -> Any:
         """Return the answer, or None for what does not exist."""
         core = self._core
         from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
@@ -129,7 +153,7 @@ class Cluster:
                 return None
             raise ClusterUnreachableError(
                 f"cluster {core.api_client.configuration.host}",
-                f"it refused a question: {error.status} {error.reason}",
+                _refusal(error, about),
                 "check the kubeconfig's user and rights, then run `stores doctor`",
             ) from None
         except (HTTPError, OSError) as error:
@@ -138,6 +162,16 @@ class Cluster:
                 f"it does not answer: {_cause(error)}",
                 "start it (`make up` starts the sandbox) or point KUBECONFIG at another, then run `stores doctor`",
             ) from None
+
+
+def _refusal(error: Any, about: str | None) -> str:
+    if about is None:
+        return f"it refused a question: {error.status} {error.reason}"
+    try:
+        said = str(json.loads(error.body)["message"])
+    except (KeyError, TypeError, ValueError):
+        said = str(error.reason)
+    return f"it refused {about}: {error.status} {' '.join(said.split())}"
 
 
 def _cause(error: BaseException) -> str:
