@@ -15,11 +15,11 @@ from audit import observation as observations
 from audit import target as targets
 from audit.doctor import Check, Patient, examine
 from audit.engine import Engine
+from audit.entrance import Entrance
 from audit.ledger import Ledger
 from audit.limits import Limits, OwnerLimits
 from audit.observation import Observation
 from audit.plan import CHANGING, Plan, StorePlan, count_operations, limit_use
-from audit.probe import ask
 from audit.reconcile import take_over
 from audit.records import Actor, NewEntry, RunRequest, StoreRow, Usage
 from audit.run import ProgressEvent, Report, Run, RunResult, StoreResult
@@ -72,6 +72,7 @@ class Gate:
         self.target = target
         self.ledger = ledger
         self.cluster = Cluster(kubeconfig=target.kubeconfig, context=settings.context)
+        self.entrance = Entrance.of(root, settings, target)
         self._resources = ExitStack()
         self.engine = self._resources.enter_context(Engine(root, settings, target))
 
@@ -141,6 +142,7 @@ class Gate:
             ledger=self.ledger,
             engine=self.engine,
             cluster=self.cluster,
+            entrance=self.entrance,
             actor=actor,
             report=report,
         )
@@ -247,7 +249,7 @@ class Gate:
     def _asked(self, status: StoreStatus) -> StoreStatus:
         if status.url is None or status.status not in ("Ready", "Failed", "Provisioning"):
             return status
-        answer = ask(status.url)
+        answer = self.entrance.ask(status.store_id, status.url)
         now = self.ledger.now()
         if answer.ok:
             return replace(status, content=answer.content, checked_at=now)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -33,22 +35,37 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Way:
+    """How a store is reached where its address alone does not say it.
+
+    `via` is a host that leads to the ingress, whatever the store's own domain leads to yet: the request keeps the host
+    of its address, as `curl --connect-to` does. `ca_file` is trusted in place of the machine's authorities.
+    """
+
+    via: str | None = None
+    ca_file: Path | None = None
+
+
+DIRECT: Final = Way()
+
+
+@dataclass(frozen=True)
 class _Page:
     status: int
     headers: dict[str, str]
     body: str
 
 
-def ask(url: str) -> Answer:
+def ask(url: str, way: Way = DIRECT) -> Answer:
     """Return what the store at `url` answers. Never raises: no answer is an answer."""
     try:
-        front = _get(url, "/")
+        front = _get(url, "/", way)
         if front.status != 200:
             where = f" to {front.headers['location']}" if "location" in front.headers else ""
             return Answer(ok=False, detail=f"GET / answered {front.status}{where}, not 200")
         if _REST_LINK not in front.headers.get("link", ""):
             return Answer(ok=False, detail="GET / answered 200, but it is not WordPress that answered")
-        shop = _get(url, "/wp-json/wc/store/v1/products")
+        shop = _get(url, "/wp-json/wc/store/v1/products", way)
     except (OSError, http.client.HTTPException) as error:
         return Answer(ok=False, detail=f"no answer: {type(error).__name__}: {error}")
     content = WOOCOMMERCE if shop.status == 200 and shop.body.lstrip().startswith("[") else WORDPRESS_ONLY
@@ -62,15 +79,9 @@ def address_of(host: str) -> str:
     return match.group(1) if match else host
 
 
-def _get(url: str, path: str) -> _Page:
+def _get(url: str, path: str, way: Way) -> _Page:
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(address_of(host), parts.port, timeout=TIMEOUT_S, context=context)
-    else:
-        connection = http.client.HTTPConnection(address_of(host), parts.port, timeout=TIMEOUT_S)
+    connection = _connected(url, way)
     try:
         connection.request("GET", path, headers={"Host": parts.netloc, "User-Agent": "stores-probe"})
         response = connection.getresponse()
@@ -79,3 +90,24 @@ def _get(url: str, path: str) -> _Page:
         return _Page(response.status, headers, body)
     finally:
         connection.close()
+
+
+def _connected(url: str, way: Way) -> http.client.HTTPConnection:
+    """Return a connection to where the store is, for the host of its address: its certificate must be for that host."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    plain = socket.create_connection((address_of(way.via or host), port), timeout=TIMEOUT_S)
+    try:
+        connection.sock = _secured(plain, host, way.ca_file) if secure else plain
+    except BaseException:
+        plain.close()
+        raise
+    return connection
+
+
+def _secured(plain: socket.socket, host: str, ca_file: Path | None) -> socket.socket:
+    context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    return context.wrap_socket(plain, server_hostname=host)

@@ -11,7 +11,6 @@ from typing import Final
 from audit import observation as observations
 from audit.observation import Observation
 from audit.plan import Action
-from audit.probe import ask
 from audit.records import NewEntry, Status, StoreRecord
 from audit.recovery import generated_values
 from audit.run import Run, RunResult, StoreResult
@@ -84,7 +83,7 @@ def _put_on_record(run: Run, observation: Observation, store_id: str, failure: s
     store = run.manifest.store(store_id)
     assert store is not None  # noqa: S101 - the ids come from the manifest
     environment, url = run.settings.environment, observation.desired[store_id].url
-    answer = ask(url)
+    answer = run.entrance.ask(store_id, url)
     status: Status = "Ready" if failure is None and answer.ok else "Failed"
     reason = failure or (None if answer.ok else answer.detail)
     run.ledger.adopt(environment, [StoreRecord(store_id, store.name, store.owner, store.cell, status, url)], run.actor)

@@ -23,10 +23,11 @@ from typing import Final
 from audit import observation as observations
 from audit import provenance
 from audit.engine import Engine, EngineResult, Step
+from audit.entrance import Entrance
 from audit.ledger import Ledger
 from audit.observation import Observation
 from audit.plan import Action, StorePlan
-from audit.probe import Answer, ask
+from audit.probe import Answer
 from audit.records import (
     Actor,
     Admission,
@@ -107,6 +108,7 @@ class Run:
     ledger: Ledger
     engine: Engine
     cluster: Cluster
+    entrance: Entrance
     actor: Actor
     report: Report
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")
@@ -160,7 +162,7 @@ class Run:
         for store in observation.unrecorded():
             applied = observation.applied(store.id)
             url = str(applied["url"]) if applied is not None else None
-            answer = ask(url) if url is not None else Answer(ok=False, detail="")
+            answer = self.entrance.ask(store.id, url) if url is not None else Answer(ok=False, detail="")
             status: Status = "Ready" if answer.ok else "Provisioning"
             records.append(
                 StoreRecord(store.id, store.name, store.owner, store.cell, status, url, content=answer.content)
@@ -288,7 +290,7 @@ class Run:
     def _await_answer(self, store_id: str, url: str) -> StoreOutcome:
         """Return Ready once the store answers over HTTP, or Failed with what it said last."""
         self.tell(store_id, f"waiting until {url} answers")
-        answer = self._poll_answer(url)
+        answer = self._poll_answer(store_id, url)
         if answer is None:
             return _cancelled(store_id)
         if answer.ok:
@@ -297,10 +299,10 @@ class Run:
         self.tell(store_id, answer.detail, "Failed")
         return StoreOutcome(store_id, "failure", "Failed", reason=f"{url}: {answer.detail}", url=url)
 
-    def _poll_answer(self, url: str) -> Answer | None:
+    def _poll_answer(self, store_id: str, url: str) -> Answer | None:
         deadline = time.monotonic() + self.settings.ready_timeout_seconds
         while True:
-            answer = ask(url)
+            answer = self.entrance.ask(store_id, url)
             if answer.ok or time.monotonic() > deadline:
                 return answer
             if self._cancelled.wait(ASK_EVERY_S):
@@ -324,7 +326,8 @@ class Run:
         active = [store for store in stores if store.store_id in observation.desired]
         started = time.monotonic()
         with ThreadPoolExecutor(max_workers=PROBES) as pool:
-            answers = list(pool.map(lambda store: self._poll_answer(observation.desired[store.store_id].url), active))
+            urls = [(store.store_id, observation.desired[store.store_id].url) for store in active]
+            answers = list(pool.map(lambda asked: self._poll_answer(*asked), urls))
         results, problems = [], []
         for store, answer in zip(active, answers, strict=True):
             url = observation.desired[store.store_id].url

@@ -34,6 +34,8 @@ class Target:
     engine_root: Path | None = None
     kubeconfig: str | None = None
     http_port: int | None = None
+    ca_file: Path | None = None
+    """Signs the certificates of the ingress, where no authority that everybody knows does."""
 
     @property
     def backend_url(self) -> str:
@@ -77,6 +79,7 @@ def _sandbox(root: Path, name: str) -> Target:
         engine_root=running.folder,
         kubeconfig=str(running.kubeconfig),
         http_port=running.http_port,
+        ca_file=running.ca_file,
     )
 
 

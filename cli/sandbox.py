@@ -35,24 +35,37 @@ def sandbox() -> None:
     """Run a cluster of this checkout's own: for machines without Docker and without a cluster."""
 
 
-@sandbox.command(epilog=examples("stores sandbox up", "stores sandbox up --name try --port 0"))
+@sandbox.command(epilog=examples("stores sandbox up", "stores sandbox up --name try --port 0 --https-port 0"))
 @_name_option
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     help="Where the stores answer on 127.0.0.1; 0 takes a free one.  [default: stores:urlPort, else 8080]",
 )
+@click.option(
+    "--https-port",
+    type=click.IntRange(0, 65535),
+    help="Where they answer over https, with certificates of the sandbox's own authority; 0 takes a free port.  "
+    "[default: stores:httpsPort, else none]",
+)
 @click.pass_obj
 @common
-def up(session: Session, *, name: str, port: int | None) -> None:
+def up(session: Session, *, name: str, port: int | None, https_port: int | None) -> None:
     """Build what is missing and start the sandbox. One that runs stays as it is."""
     from sandbox import instance  # noqa: PLC0415 - loads the Kubernetes client
 
+    configured = settings.load(session.root, session.environment)
     if port is None:
-        port = settings.load(session.root, session.environment).url_port or _DEFAULT_PORT
+        port = configured.url_port or _DEFAULT_PORT
+    if https_port is None:
+        # One that runs stays as it is: only who asks for a port is told that it has another.
+        running = instance.running(session.root, name)
+        https_port = configured.https_port if running is None else running.https_port
     with BuildProgress(session.output) as progress:
-        started = instance.up(session.root, name, http_port=port, report=progress)
+        started = instance.up(session.root, name, http_port=port, https_port=https_port, report=progress)
     session.output.line(f"sandbox {name} runs: stores answer on 127.0.0.1:{started.http_port}")
+    if started.https_port is not None:
+        session.output.line(f"https: on 127.0.0.1:{started.https_port}, trust {shlex.quote(str(started.ca_file))}")
     session.output.line(f"kubectl: export KUBECONFIG={shlex.quote(str(started.kubeconfig))}")
 
 

@@ -47,7 +47,11 @@ class Cluster:
     def apply(self, file: Path) -> None:
         """Make every object of a YAML file exist as it says there."""
         for body in YAML(typ="safe").load_all(file):
-            self._api.apply(path_of(body), body, manager=FIELD_MANAGER)
+            self.apply_object(body)
+
+    def apply_object(self, body: Object) -> None:
+        """Make one object exist as it says."""
+        self._api.apply(path_of(body), body, manager=FIELD_MANAGER)
 
     def node_is_ready(self) -> bool:
         """Return whether there is a node and it takes pods."""

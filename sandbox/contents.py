@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
-from sandbox import coredns, images, launch, node, process
+from sandbox import certificates, coredns, images, launch, node, process
 from sandbox.cluster import Cluster, images_of, wait_for
 from sandbox.packages import Packages
 from sandbox.progress import Progress, Report
@@ -20,6 +20,7 @@ _STORAGE: Final = _HERE / "manifests/storage.yaml"
 _DNS: Final = _HERE / "manifests/dns.yaml"
 _INGRESS: Final = _HERE / "ingress/manifests.yaml"
 _INGRESS_NAMESPACE: Final = "ingress-nginx"
+_AUTHORITY: Final = "ingress-ca"
 _TIMEOUT_S: Final = 180.0
 _CURE: Final = "see the logs below `stores sandbox logs`, then `stores sandbox down` and start again"
 
@@ -70,6 +71,7 @@ class Contents:
         cluster = self._cluster()
         for file in (_STORAGE, _DNS, _INGRESS):
             cluster.apply(file)
+        cluster.apply_object(self._authority())
         self._import(image_archives, snapshotter)
         self._wait("the node", cluster.node_is_ready)
         self._wait("the name server", lambda: cluster.deployment_is_ready(node.SYSTEM_NAMESPACE, "coredns"))
@@ -77,6 +79,26 @@ class Contents:
 
     def _cluster(self) -> Cluster:
         return Cluster(self._layout.folder / "kubeconfig")
+
+    def _authority(self) -> Mapping[str, Any]:
+        """Return the Secret with the authority that signs the stores' certificates; it ends with the instance."""
+        keys = self._layout.keys
+        certificates.authority(
+            keys,
+            _AUTHORITY,
+            subject="/CN=Stores sandbox ingress",
+            openssl=self._packages.program("openssl"),
+            environment=self._packages.environment(),
+        )
+        certificate = (keys / f"{_AUTHORITY}.crt").read_text()
+        (self._layout.folder / "ca.crt").write_text(certificate)
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/tls",
+            "metadata": {"name": _AUTHORITY, "namespace": _INGRESS_NAMESPACE},
+            "stringData": {"tls.crt": certificate, "tls.key": (keys / f"{_AUTHORITY}.key").read_text()},
+        }
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
         asked = False

@@ -55,6 +55,11 @@ class Instance:
         return self.folder / "kubeconfig"
 
     @property
+    def ca_file(self) -> Path:
+        """Holds the authority that signs the stores' certificates; it is made anew with each instance."""
+        return self.folder / "ca.crt"
+
+    @property
     def pulumi_home(self) -> Path:
         """Holds the sandbox's plugins, and none of the user's settings."""
         return self.folder / "pulumi-home"
@@ -126,7 +131,7 @@ class Status:
 def up(
     root: Path, name: str = DEFAULT, *, http_port: int = 8080, https_port: int | None = None, report: Report = silent
 ) -> Instance:
-    """Make the instance run and return it. Port 0 takes any free one.
+    """Make the instance run and return it. Port 0 takes any free one; without an HTTPS port it serves no HTTPS.
 
     Raises UsageError where the machine cannot carry it or a port is taken, and ClusterUnreachableError when it does
     not come up.
@@ -140,7 +145,7 @@ def up(
         # A taken port is found before minutes of building, and the sockets are held until the node has them.
         sockets = _listen(stack, http_port, https_port) if known is None else {}
         if known is not None:
-            _require_port(name, known, http_port)
+            _require_ports(name, known, http_port, https_port)
         supplies = _supplies(root, report)
         _make_folder(folder, supplies.programs)
         snapshotter = machine.snapshotter(folder)
@@ -269,22 +274,30 @@ def _start(
     return known
 
 
-def _require_port(name: str, known: record.Record, http_port: int) -> None:
-    if http_port not in {0, known.http_port}:
+def _require_ports(name: str, known: record.Record, http_port: int, https_port: int | None) -> None:
+    runs_with = {"HTTP": known.http_port, "HTTPS": known.https_port}
+    for kind, port, setting in (("HTTP", http_port, "stores:urlPort"), ("HTTPS", https_port, "stores:httpsPort")):
+        runs = runs_with[kind]
+        if port is None or port == runs or (port == 0 and runs is not None):
+            continue
+        how = f"{kind} port {runs}" if runs is not None else f"no {kind} port"
         raise UsageError(
             "sandbox",
-            f"{name} runs with HTTP port {known.http_port}, and {http_port} is asked for",
-            "run `stores sandbox down` first, or set stores:urlPort in Pulumi.local.yaml back",
+            f"{name} runs with {how}, and {port or 'any'} is asked for",
+            f"run `stores sandbox down` first, or set {setting} in Pulumi.local.yaml back",
         )
 
 
 def _listen(stack: ExitStack, http_port: int, https_port: int | None) -> dict[int, socket.socket]:
-    wanted = {_HTTP: (http_port, "the stores"), node.API_PORT: (0, "the Kubernetes API")}
+    wanted = {
+        _HTTP: (http_port, "the stores", "stores:urlPort"),
+        node.API_PORT: (0, "the Kubernetes API", "stores:urlPort"),
+    }
     if https_port is not None:
-        wanted[_HTTPS] = (https_port, "the stores over HTTPS")
+        wanted[_HTTPS] = (https_port, "the stores over https", "stores:httpsPort")
     return {
-        inside: stack.enter_context(closing(launch.listen(port, purpose=purpose)))
-        for inside, (port, purpose) in wanted.items()
+        inside: stack.enter_context(closing(launch.listen(port, purpose=purpose, setting=setting)))
+        for inside, (port, purpose, setting) in wanted.items()
     }
 
 

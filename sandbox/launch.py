@@ -34,7 +34,7 @@ def cgroup_name(root: Path, name: str) -> str:
     return f"stores-{name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
 
 
-def listen(port: int, *, purpose: str) -> socket.socket:
+def listen(port: int, *, purpose: str, setting: str = "stores:urlPort") -> socket.socket:
     """Return a socket that listens on 127.0.0.1:`port`; port 0 is any free one. Raises UsageError when it is taken."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -47,7 +47,7 @@ def listen(port: int, *, purpose: str) -> socket.socket:
         raise UsageError(
             "sandbox",
             f"port {port} of {HOST}, where {purpose} would answer, is in use by another program",
-            "stop that program, or choose another port: stores:urlPort in Pulumi.local.yaml",
+            f"stop that program, or choose another port: {setting} in Pulumi.local.yaml",
         ) from error
     listener.listen(512)
     return listener

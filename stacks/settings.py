@@ -50,6 +50,11 @@ class Settings(BaseModel):
     """The version of the platform key that the webhooks' secrets come from; see docs/platform-key.md."""
     url_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """The port in the shops' addresses; None takes `ingress.port` of the values."""
+    https_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """The port of shops with `https: true` where the environment's own scheme is http; None is 443."""
+    ca_file: str | None = None
+    """A file with the authorities, in PEM, that sign the ingress's certificates, relative to the project's root; None
+    takes the machine's own. Only what asks whether a store answers reads it."""
 
     quota_cpu: Quantity = "2"
     quota_memory: Quantity = "4Gi"

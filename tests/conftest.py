@@ -39,7 +39,7 @@ def sandbox_instance(request: pytest.FixtureRequest) -> Iterator[instance.Instan
     One that runs already is used as it is. STORES_KEEP_SANDBOX=1 leaves it running, which saves a start each time.
     After a failure its logs are kept beside the archived ledgers.
     """
-    started = instance.up(ROOT, SANDBOX, http_port=0, report=_print)
+    started = instance.up(ROOT, SANDBOX, http_port=0, https_port=0, report=_print)
     yield started
     if os.environ.get(KEEP_VARIABLE) == "1":
         return

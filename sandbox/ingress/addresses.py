@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 READY_PATH = "/ready"
 TLS_PATH = "/tls"
+# Where the pod finds the authority that signs the stores' certificates: a Secret of the sandbox's own.
+AUTHORITY_FOLDER = "/etc/ingress-ca"
 
 
 @dataclass(frozen=True)

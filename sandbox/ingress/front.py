@@ -15,8 +15,11 @@ _TRY_DURATION = "5s"
 _TRY_INTERVAL = "50ms"
 
 
-def front(addresses: Addresses) -> Json:
-    """Return the configuration."""
+def front(addresses: Addresses, authority: str | None = None) -> Json:
+    """Return the configuration.
+
+    `authority` is a folder with `tls.crt` and `tls.key`, which sign the stores' certificates; None: Caddy makes both.
+    """
     servers = {
         "http": {**server(addresses.front_http, "h1"), **_to(f"unix/{addresses.router_http}")},
         "https": {
@@ -30,8 +33,8 @@ def front(addresses: Addresses) -> Json:
         },
     }
     port = addresses.front_control.rpartition(":")[2]
-    # A CA of its own, made anew with each pod and never put into anybody's trust store. A certificate is made when it
-    # is first asked for, if the router says that some Ingress wants one for the host.
+    # A CA of the sandbox's own, never put into anybody's trust store. A certificate is made when it is first asked for,
+    # if the router says that some object wants one for the host.
     tls = {
         "automation": {
             "policies": [{"on_demand": True, "issuers": [{"module": "internal"}]}],
@@ -44,9 +47,16 @@ def front(addresses: Addresses) -> Json:
         "apps": {
             "http": {"servers": servers},
             "tls": tls,
-            "pki": {"certificate_authorities": {"local": {"install_trust": False}}},
+            "pki": {"certificate_authorities": {"local": {"install_trust": False, **_root(authority)}}},
         },
     }
+
+
+def _root(folder: str | None) -> Json:
+    if folder is None:
+        return {}
+    files = {"certificate": f"{folder}/tls.crt", "private_key": f"{folder}/tls.key"}
+    return {"root": {**files, "format": "pem_file"}}
 
 
 def _to(upstream: str) -> Json:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from audit import probe
+from audit.entrance import Entrance
+from sandbox import cache, certificates, packages
+from sandbox.progress import silent
 
 Answers = dict[str, tuple[int, dict[str, str], str]]
 LINK = {"Link": '<http://shop.test/wp-json/>; rel="https://api.w.org/"'}
 
 
+SHOP = "shop.example.test"
+
+
 @pytest.fixture
-def serve() -> Iterator[Callable[[Answers], str]]:
+def serve() -> Iterator[Callable[..., str]]:
     servers: list[ThreadingHTTPServer] = []
 
-    def start(answers: Answers) -> str:
+    def start(answers: Answers, tls: Path | None = None) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 status, headers, body = answers.get(self.path, (404, {}, "nothing here"))
@@ -34,6 +43,10 @@ def serve() -> Iterator[Callable[[Answers], str]]:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         servers.append(server)
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls / "shop.crt", tls / "shop.key")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return f"http://tea-house-x7k2m.127.0.0.1.nip.io:{server.server_port}"
 
@@ -90,3 +103,49 @@ def test_nobody_listening_is_no_answer(serve) -> None:
 )
 def test_a_nip_io_name_holds_its_own_address(host: str, address: str) -> None:
     assert probe.address_of(host) == address
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with an authority, and a certificate of it for SHOP."""
+    folder = tmp_path_factory.mktemp("keys")
+    built = packages.build(cache.root(), silent)
+    leaf = certificates.Leaf("shop", "/CN=shop", "serverAuth", [f"DNS:{SHOP}"])
+    certificates.issue(folder, [leaf], openssl=built.program("openssl"), environment=built.environment())
+    return folder
+
+
+def port_of(url: str) -> str:
+    return url.rpartition(":")[2]
+
+
+def test_a_shops_own_domain_is_asked_for_where_the_platforms_host_leads(serve) -> None:
+    port = port_of(serve({"/": (200, LINK, "<title>Tea</title>")}))
+    entrance = Entrance("127.0.0.1.nip.io")
+    answer = entrance.ask("tea-house-x7k2m", f"http://{SHOP}:{port}")
+    assert answer == probe.Answer(ok=True, detail="Tea", content="WordPress only")
+    page = probe._get(f"http://{SHOP}:{port}", "/", entrance.way_to("tea-house-x7k2m"))
+    assert page.headers["x-host"] == f"{SHOP}:{port}"
+
+
+def test_a_certificate_of_the_named_authority_is_believed(serve, keys: Path) -> None:
+    port = port_of(serve({"/": (200, LINK, "<title>Tea</title>")}, keys))
+    assert Entrance("127.0.0.1.nip.io", keys / "ca.crt").ask("tea-house-x7k2m", f"https://{SHOP}:{port}").ok
+
+
+@pytest.mark.parametrize(
+    ("host", "authority", "told"),
+    [
+        (SHOP, None, "self-signed certificate in certificate chain|unable to get local issuer certificate"),
+        ("other.example.test", "ca.crt", "Hostname mismatch"),
+        (SHOP, "none.crt", "FileNotFoundError"),
+    ],
+)
+def test_a_certificate_that_nobody_would_believe_is_no_answer(
+    serve, keys: Path, host: str, authority: str | None, told: str
+) -> None:
+    port = port_of(serve({"/": (200, LINK, "<title>Tea</title>")}, keys))
+    way = probe.Way(via="127.0.0.1.nip.io", ca_file=None if authority is None else keys / authority)
+    answer = probe.ask(f"https://{host}:{port}", way)
+    assert not answer.ok
+    assert re.search(told, answer.detail), answer.detail

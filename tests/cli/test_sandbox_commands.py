@@ -54,12 +54,15 @@ class FakeSandbox:
         )
     )
     alive: bool = True
+    https_port: int | None = None
 
     def instance(self, name: str) -> Instance:
-        return Instance(name, self.folder, 8080, None, 6443, {})
+        return Instance(name, self.folder, 8080, self.https_port, 6443, {})
 
-    def up(self, root: Path, name: str, *, http_port: int, report: Callable[[Progress], None]) -> Instance:
-        self.asked.append(("up", name, http_port))
+    def up(
+        self, root: Path, name: str, *, http_port: int, https_port: int | None, report: Callable[[Progress], None]
+    ) -> Instance:
+        self.asked.append(("up", name, http_port, https_port))
         report(Progress("build", "kubelet", 1, 9, 100.0))
         return self.instance(name)
 
@@ -95,7 +98,7 @@ def sandbox(project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
 def test_up_listens_where_the_settings_say_and_shows_its_progress(sandbox, stores) -> None:
     done = stores("sandbox", "up")
     assert done.code == 0
-    assert sandbox.asked == [("up", "local", 9090)]
+    assert sandbox.asked == [("up", "local", 9090, None)]
     assert "build: kubelet, 1 of 9, about 1 min 40 s left" in done.err
     assert done.out.startswith("sandbox local runs: stores answer on 127.0.0.1:8080\nkubectl: export KUBECONFIG='")
 
@@ -103,8 +106,24 @@ def test_up_listens_where_the_settings_say_and_shows_its_progress(sandbox, store
 def test_up_takes_a_port_and_a_name(sandbox, stores, monkeypatch: pytest.MonkeyPatch) -> None:
     stores("sandbox", "up", "--port", "0", "--name", "try")
     monkeypatch.setenv("STORES_SANDBOX", "other")
-    stores("sandbox", "up", "--port", "1")
-    assert sandbox.asked == [("up", "try", 0), ("up", "other", 1)]
+    stores("sandbox", "up", "--port", "1", "--https-port", "2")
+    assert sandbox.asked == [("up", "try", 0, None), ("up", "other", 1, 2)]
+
+
+@pytest.mark.parametrize(("alive", "runs_with", "asked"), [(False, None, 9443), (True, None, None), (True, 7443, 7443)])
+def test_the_settings_choose_the_https_port_of_a_new_sandbox_alone(
+    project: Path, sandbox, stores, *, alive: bool, runs_with: int | None, asked: int | None
+) -> None:
+    with (project / "Pulumi.local.yaml").open("a") as settings:
+        settings.write("  stores:httpsPort: 9443\n")
+    sandbox.alive, sandbox.https_port = alive, runs_with
+    stores("sandbox", "up")
+    assert sandbox.asked == [("up", "local", 9090, asked)]
+
+
+def test_up_names_the_https_port_and_whom_to_trust(sandbox, stores) -> None:
+    sandbox.https_port = 8443
+    assert f"https: on 127.0.0.1:8443, trust '{sandbox.folder}/ca.crt'\n" in stores("sandbox", "up").out
 
 
 def test_build_starts_nothing(sandbox, stores) -> None:

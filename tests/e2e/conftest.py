@@ -42,7 +42,13 @@ def make_project(sandbox_instance: Instance, tmp_path_factory: pytest.TempPathFa
             "NO_COLOR": "1",
         }
         project = Project(root, variables)
-        project.configure(urlPort=sandbox_instance.http_port, releaseTimeoutSeconds=240, readyTimeoutSeconds=90)
+        project.configure(
+            urlPort=sandbox_instance.http_port,
+            httpsPort=sandbox_instance.https_port,
+            caFile=str(sandbox_instance.ca_file),
+            releaseTimeoutSeconds=240,
+            readyTimeoutSeconds=90,
+        )
         return project
 
     return make

@@ -96,7 +96,14 @@ def test_the_projects_config_schema_says_what_the_settings_say() -> None:
     assert all(entry["description"] for entry in schema.values())
     fields = {f"stores:{field.alias}": field for field in Settings.model_fields.values()}
     assert set(schema) <= set(fields)
-    optional = {"stores:context", "stores:clusterUid", "stores:clusterCidrs", "stores:urlPort"}
+    optional = {
+        "stores:context",
+        "stores:clusterUid",
+        "stores:clusterCidrs",
+        "stores:urlPort",
+        "stores:httpsPort",
+        "stores:caFile",
+    }
     assert set(fields) - set(schema) == optional
     for name, entry in schema.items():
         assert ("default" in entry) is not fields[name].is_required(), name

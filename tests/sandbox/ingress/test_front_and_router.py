@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
-from sandbox import cache
+from sandbox import cache, certificates, packages
 from sandbox.ingress import caddy_api, program
 from sandbox.ingress.addresses import IN_POD, READY_PATH, Addresses
 from sandbox.ingress.front import front
 from sandbox.ingress.router import initial, marker_of, router
 from sandbox.ingress.routes import Plan, Route
+from sandbox.progress import silent
 
 LOCALHOST = "127.0.0.1"
 
@@ -102,6 +103,12 @@ class Ingress:
 @pytest.fixture
 def ingress(caddy: Path, tmp_path: Path) -> Iterator[Ingress]:
     """Return a running front and router, configured as in their image."""
+    with _ingress(caddy, tmp_path) as running:
+        yield running
+
+
+@contextmanager
+def _ingress(caddy: Path, tmp_path: Path, authority: str | None = None) -> Iterator[Ingress]:
     ports = _free_ports(5)
     addresses = Addresses(
         *(f"{LOCALHOST}:{port}" for port in ports[:3]),
@@ -111,7 +118,7 @@ def ingress(caddy: Path, tmp_path: Path) -> Iterator[Ingress]:
         router_admin=f"{LOCALHOST}:{ports[4]}",
     )
     with ExitStack() as stack:
-        for name, config in (("front", front(addresses)), ("router", initial(addresses))):
+        for name, config in (("front", front(addresses, authority)), ("router", initial(addresses))):
             file = tmp_path / f"{name}.json"
             file.write_text(json.dumps(config))
             stack.enter_context(_running(caddy, file))
@@ -360,6 +367,16 @@ def test_only_hosts_that_ask_for_it_are_served_with_tls(ingress: Ingress, pod: P
             _get_with_tls(ingress, host, authority)
     # Without TLS the same host answers too, and sends nobody elsewhere.
     assert ingress.seen("a.test")["headers"]["X-Forwarded-Proto"] == "http"
+
+
+def test_certificates_are_signed_by_the_given_authority(caddy: Path, pod: Pod, tmp_path: Path) -> None:
+    built = packages.build(cache.root(), silent)
+    certificates.authority(
+        tmp_path, "tls", subject="/CN=test", openssl=built.program("openssl"), environment=built.environment()
+    )
+    with _ingress(caddy, tmp_path, str(tmp_path)) as ingress:
+        ingress.serve(route("a.test", pod.address), tls_hosts=("a.test",))
+        assert _get_with_tls(ingress, "a.test", tmp_path / "tls.crt")[0] == 200
 
 
 def _get_with_tls(ingress: Ingress, host: str, authority: Path) -> tuple[int, str]:

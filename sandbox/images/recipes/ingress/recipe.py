@@ -11,7 +11,7 @@ from typing import Final
 from sandbox.images import tree
 from sandbox.images.recipe import Folder, Recipe, Settings, User, Workshop
 from sandbox.ingress import program
-from sandbox.ingress.addresses import IN_POD
+from sandbox.ingress.addresses import AUTHORITY_FOLDER, IN_POD
 from sandbox.ingress.front import front
 from sandbox.ingress.router import initial
 
@@ -28,7 +28,7 @@ def _finish(workshop: Workshop) -> None:
     caddy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(program.fetch(workshop.cache), caddy)
     caddy.chmod(0o755)
-    for name, config in (("front", front(IN_POD)), ("router", initial(IN_POD))):
+    for name, config in (("front", front(IN_POD, AUTHORITY_FOLDER)), ("router", initial(IN_POD))):
         tree.write(workshop.root, f"/etc/caddy/{name}.json", json.dumps(config, indent=1) + "\n")
     tree.write(workshop.root, f"{_CODE}/sandbox/__init__.py", "")
     for module in _MODULES:
