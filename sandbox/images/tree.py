@@ -68,6 +68,12 @@ def write(root: Path, path: str, text: str, *, mode: int = 0o644) -> None:
     file.chmod(mode)
 
 
+def own(path: Path, uid: int) -> None:
+    """Make this user and its group the owner of the path and of all that is in it."""
+    for found in (path, *path.rglob("*")):
+        os.chown(found, uid, uid, follow_symlinks=False)
+
+
 def add_user(root: Path, user: User) -> None:
     """Make the account and its group exist with exactly these numbers, unless they do already."""
     passwd, group = root / "etc/passwd", root / "etc/group"

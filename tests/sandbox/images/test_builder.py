@@ -180,7 +180,7 @@ def test_an_image_says_inside_and_outside_what_it_is(recipe: Callable[..., Path]
 
 
 def test_a_name_without_a_recipe_is_told_with_those_that_there_are(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no recipe for nginx; one of: base, wordpress"):
+    with pytest.raises(UsageError, match="no recipe for nginx; one of: base, wordpress-core, wordpress"):
         images.build(tmp_path, {"nginx": "nginx:1"}, silent)
 
 

@@ -1,11 +1,12 @@
 """WordPress on Apache with PHP inside it, as the official `wordpress:<version>-php8.4-apache` image offers it.
 
+The image that stores run has a shop in it as well: `recipes/shop`.
+
 Written from the image's documented interface: names of scripts, variables, paths, ports, accounts and the stop signal.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -16,8 +17,8 @@ from sandbox.images import tree
 from sandbox.images.recipe import Folder, Recipe, Settings, Workshop
 
 PHP: Final = "8.4"
-_CODE: Final = "usr/src/wordpress"
-_WEB_SERVER_USER: Final = 33  # www-data, in every Debian
+CODE: Final = "usr/src/wordpress"
+WEB_SERVER_USER: Final = 33  # www-data, in every Debian
 
 _APACHE_MODULES: Final = (
     # Debian's own choice...
@@ -42,16 +43,15 @@ def _finish(workshop: Workshop) -> None:
 
 def _place_code(root: Path) -> None:
     """Move WordPress to where the official image has it, without links, settings of Debian, or the example plugin."""
-    debian, code = root / "usr/share/wordpress", root / _CODE
+    debian, code = root / "usr/share/wordpress", root / CODE
     for name in (".htaccess", "wp-config.php", "wp-includes/certificates/ca-bundle.crt"):
         (debian / name).unlink()
     # Debian links libraries that it has as packages of their own; the links are relative, so they are followed here.
     shutil.copytree(debian, code, dirs_exist_ok=True, ignore=lambda _folder, names: {"akismet"} & set(names))
     shutil.copyfile(root / "etc/ssl/certs/ca-certificates.crt", code / "wp-includes/certificates/ca-bundle.crt")
     for folder in ("plugins", "themes"):
-        tree.write(root, f"/{_CODE}/wp-content/{folder}/index.php", "<?php\n// Silence is golden.\n")
-    for path in [code, *code.rglob("*")]:
-        os.chown(path, _WEB_SERVER_USER, _WEB_SERVER_USER)
+        tree.write(root, f"/{CODE}/wp-content/{folder}/index.php", "<?php\n// Silence is golden.\n")
+    tree.own(code, WEB_SERVER_USER)
 
 
 def _enable_php_extensions(root: Path) -> None:
@@ -80,7 +80,7 @@ def _enable_apache_parts(root: Path) -> None:
 
 
 RECIPE: Final = Recipe(
-    name="wordpress",
+    name="wordpress-core",
     folder=Path(__file__).parent,
     parent="base",
     packages=(
@@ -89,13 +89,12 @@ RECIPE: Final = Recipe(
         )),
         "wordpress", "wordpress-theme-twentytwentyfive",
     ),
-    version_of="wordpress",
     folders=(
-        Folder("/var/www", uid=_WEB_SERVER_USER),
-        Folder("/var/www/html", 0o1777, _WEB_SERVER_USER),
-        Folder("/var/log/apache2", 0o1777, _WEB_SERVER_USER),
-        Folder("/run/apache2", 0o1777, _WEB_SERVER_USER),
-        Folder("/run/lock/apache2", 0o1777, _WEB_SERVER_USER),
+        Folder("/var/www", uid=WEB_SERVER_USER),
+        Folder("/var/www/html", 0o1777, WEB_SERVER_USER),
+        Folder("/var/log/apache2", 0o1777, WEB_SERVER_USER),
+        Folder("/run/apache2", 0o1777, WEB_SERVER_USER),
+        Folder("/run/lock/apache2", 0o1777, WEB_SERVER_USER),
         Folder("/var/lib/php/sessions", 0o1733),
     ),
     links=MappingProxyType({
