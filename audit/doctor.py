@@ -177,13 +177,6 @@ def _cluster(patient: Patient) -> Iterator[Check]:
         known = ", ".join(sorted(ingress_classes)) or "none"
         cure = f"install an ingress controller, or set ingress.className (the cluster has: {known})"
         yield Check("ingress class", "fail", f"{wanted!r} is not in the cluster", cure)
-    if patient.target.kind == "sandbox":
-        yield Check(
-            "network policies",
-            "warn",
-            "they are made, but the sandbox enforces none: its stores can reach each other",
-            "for isolation, use a cluster whose network plugin enforces NetworkPolicies",
-        )
     if cluster.namespace(settings.ingress_namespace) is None:
         cure = "set stores:ingressNamespace to where the controller runs: the network policies admit only that one"
         yield Check("ingress namespace", "fail", f"{settings.ingress_namespace!r} is not in the cluster", cure)

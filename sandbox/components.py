@@ -12,6 +12,7 @@ from sandbox.node import (
     NAME,
     NODE_MASK,
     POD_RANGE,
+    POLICIES_FOLDER,
     SERVICE_RANGE,
     Component,
     Forward,
@@ -59,6 +60,11 @@ def components(layout: Layout, machine: Machine, forwards: Sequence[Forward]) ->
             needs_ports=api,
         ),
         Component(
+            "policies",
+            [str(machine.python), "-m", "sandbox.policies.enforcer", *_policies(layout, machine)],
+            needs_ports=api,
+        ),
+        Component(
             "forwarder",
             [
                 str(machine.python),
@@ -69,6 +75,12 @@ def components(layout: Layout, machine: Machine, forwards: Sequence[Forward]) ->
             descriptors=[forward.descriptor for forward in forwards],
         ),
     )
+
+
+def _policies(layout: Layout, machine: Machine) -> Sequence[str]:
+    found = machine.packages
+    libraries = found.environment()["LD_LIBRARY_PATH"]  # for nft alone: Python has its own
+    return (str(layout.kubeconfig("policies")), POLICIES_FOLDER, str(found.program("nft")), libraries)
 
 
 def _etcd(layout: Layout) -> Sequence[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,11 +23,13 @@ from sandbox.node import (
     NODE_POD_RANGE,
     PAUSE_IMAGE,
     POD_RANGE,
+    POLICIES_FOLDER,
     Layout,
     Machine,
 )
+from sandbox.policies import cni_plugin
 
-# Who may do what: a static token names a user and its groups. Kubernetes binds its own roles to all but the last.
+# Who may do what: a static token names a user and its groups. Kubernetes binds its own roles to all but our own.
 _USERS: Final[Mapping[str, tuple[str, str]]] = {
     "admin": ("sandbox-admin", "system:masters"),
     "kube-controller-manager": ("system:kube-controller-manager", ""),
@@ -34,6 +37,7 @@ _USERS: Final[Mapping[str, tuple[str, str]]] = {
     "kube-proxy": ("system:kube-proxy", ""),
     "kubelet": (f"system:node:{NAME}", "system:nodes"),
     "volumes": ("sandbox:volumes", ""),
+    "policies": ("sandbox:policies", ""),
 }
 
 
@@ -57,6 +61,7 @@ def write(layout: Layout, machine: Machine, *, cluster: str, server: str) -> str
     (layout.config / "kube-proxy.json").write_text(json.dumps(proxy_configuration(layout), indent=1))
     (layout.config / "containerd.toml").write_text(containerd_configuration(layout, machine))
     (layout.config / "cni" / "10-pods.conflist").write_text(json.dumps(network_configuration(layout), indent=1))
+    _collect_plugins(layout, machine)
     # Pods with dnsPolicy Default get this one: nothing outside of the cluster can be reached from here.
     (layout.config / "resolv.conf").write_text(f"nameserver {DNS_SERVICE}\n")
     return kubeconfig(server, authority, tokens["admin"], cluster=cluster, user="admin")
@@ -156,6 +161,7 @@ def network_configuration(layout: Layout) -> Mapping[str, object]:
 
     With a bridge, traffic between two pods would pass Service translation only with a kernel module that many machines
     have not loaded; routed traffic always passes it. Ports of the node for pods (hostPort) are not part of it.
+    The second plugin holds a pod back until the network policies that mean it are in force.
     """
     return {
         "cniVersion": "0.4.0",
@@ -170,7 +176,8 @@ def network_configuration(layout: Layout) -> Mapping[str, object]:
                     "ranges": [[{"subnet": NODE_POD_RANGE}]],
                     "routes": [{"dst": "0.0.0.0/0"}],
                 },
-            }
+            },
+            {"type": cni_plugin.TYPE, "folder": POLICIES_FOLDER},
         ],
     }
 
@@ -205,11 +212,25 @@ def containerd_configuration(layout: Layout, machine: Machine) -> str:
             f'BinaryName = "{machine.packages.program("runc")}"',
             "SystemdCgroup = false",
             '[plugins."io.containerd.grpc.v1.cri".cni]',
-            f'bin_dir = "{machine.packages.cni_plugins}"',
+            f'bin_dir = "{layout.cni_plugins}"',
             f'conf_dir = "{layout.config / "cni"}"',
             "",
         ]
     )
+
+
+def _collect_plugins(layout: Layout, machine: Machine) -> None:
+    """Make one folder hold all plugins: containerd looks in one alone."""
+    layout.cni_plugins.mkdir(exist_ok=True)
+    for plugin in machine.packages.cni_plugins.iterdir():
+        link = layout.cni_plugins / plugin.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(plugin)
+    ours = layout.cni_plugins / cni_plugin.TYPE
+    # containerd's libraries are Debian's; Python has its own.
+    program = f"exec {shlex.quote(str(machine.python))} -IS {shlex.quote(str(Path(cni_plugin.__file__)))}"
+    ours.write_text(f"#!/bin/sh\nunset LD_LIBRARY_PATH\n{program}\n")
+    ours.chmod(0o755)
 
 
 def _leaves() -> Sequence[certificates.Leaf]:

@@ -17,6 +17,7 @@ from stacks.errors import ClusterUnreachableError, ManifestError
 
 _HERE: Final = Path(__file__).parent
 _STORAGE: Final = _HERE / "manifests/storage.yaml"
+_POLICIES: Final = _HERE / "manifests/policies.yaml"
 _DNS: Final = _HERE / "manifests/dns.yaml"
 _INGRESS: Final = _HERE / "ingress/manifests.yaml"
 _INGRESS_NAMESPACE: Final = "ingress-nginx"
@@ -69,7 +70,7 @@ class Contents:
         """Make the cluster hold everything that a store needs, ready to be used."""
         self._wait("the Kubernetes API server", self._cluster().answers)
         cluster = self._cluster()
-        for file in (_STORAGE, _DNS, _INGRESS):
+        for file in (_POLICIES, _STORAGE, _DNS, _INGRESS):
             cluster.apply(file)
         cluster.apply_object(self._authority())
         self._import(image_archives, snapshotter)

@@ -28,6 +28,8 @@ CLUSTER_DOMAIN: Final = "cluster.local"
 API_PORT: Final = 6443
 ETCD_PORT: Final = 2379
 CONTAINERD_SOCKET: Final = "/run/containerd/containerd.sock"
+# Which pod has which address, and the enforcer's socket; only the node's own programs see this folder.
+POLICIES_FOLDER: Final = "/run/policies"
 SYSTEM_NAMESPACE: Final = "kube-system"
 PAUSE_IMAGE: Final = "registry.k8s.io/pause:sandbox"
 
@@ -96,6 +98,11 @@ class Layout:
     def state(self) -> Path:
         """What the supervisor says about its components."""
         return self.node / "components.json"
+
+    @property
+    def cni_plugins(self) -> Path:
+        """The CNI plugins that containerd calls: Debian's and ours."""
+        return self.node / "cni-plugins"
 
     def kubeconfig(self, user: str) -> Path:
         """The kubeconfig of one of the node's own programs."""

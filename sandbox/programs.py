@@ -64,6 +64,7 @@ _ENGINE: Final = "v3.259.0"
 _HELM: Final = "v3.20.2"
 _COREDNS: Final = "v1.14.7"
 _KUBECONFORM: Final = "v0.8.0"
+_CYCLONUS: Final = "v0.5.6"
 
 GROUPS: Final = (
     Group(
@@ -107,6 +108,15 @@ GROUPS: Final = (
         packages={"kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"},
         stamps={"main.version": _KUBECONFORM},
         expected_s=20,
+        for_tests=True,
+    ),
+    # A second opinion on what network policies allow.
+    Group(
+        name="cyclonus",
+        version=_CYCLONUS,
+        packages={"cyclonus": "github.com/mattfenwick/cyclonus/cmd/cyclonus"},
+        stamps={"github.com/mattfenwick/cyclonus/pkg/cli.version": _CYCLONUS},
+        expected_s=60,
         for_tests=True,
     ),
 )

@@ -67,14 +67,14 @@ def test_no_secret_is_on_a_command_line(layout: Layout, machine: Machine) -> Non
     tokens = [row[0] for row in csv.reader((layout.keys / "tokens.csv").read_text().splitlines())]
     plan = node.plan(components(layout, machine, []))
 
-    assert len(set(tokens)) == 6
+    assert len(set(tokens)) == 7
     assert not any(token in plan for token in tokens)
 
 
 def test_secrets_can_be_read_by_their_owner_only(layout: Layout) -> None:
     secret = [*layout.keys.glob("*.key"), layout.keys / "tokens.csv", *layout.config.glob("*.kubeconfig")]
 
-    assert len(secret) == 5 + 1 + 6
+    assert len(secret) == 5 + 1 + 7
     assert {stat.S_IMODE(file.stat().st_mode) for file in secret} == {0o600}
     assert stat.S_IMODE(layout.node.stat().st_mode) == 0o700
 
