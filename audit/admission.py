@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from audit import entries, idempotency, judgement, leases, slots
 from audit.chain import from_json
 from audit.database import Clock, insert_if_missing
-from audit.judgement import Judged
+from audit.judgement import Judged, Known
 from audit.limits import NO_OWN_LIMITS, OwnerLimits
 from audit.records import (
     LIMIT_OVERRIDE,
@@ -52,6 +52,24 @@ class Denied:
 
     judged: Sequence[Judged]
     now: datetime
+
+
+def decide(connection: Connection, clock: Clock, request: RunRequest) -> Admission:
+    """Return what was said to the request; all of it is recorded when the transaction commits.
+
+    On MariaDB, who cannot go keeps nobody waiting who can: it is looked for without a lock first, and a denial is
+    recorded after the lock on the counters has been given back. SQLite has one lock for everything.
+    """
+    one_lock = connection.dialect.name == "sqlite"
+    denied = None if one_lock else foresee(connection, clock, request)
+    if denied is None:
+        answer = admit(connection, clock, request)
+        if isinstance(answer, Admission):
+            return answer
+        denied = answer
+        if not one_lock:
+            connection.rollback()
+    return deny(connection, clock, request, denied)
 
 
 def foresee(connection: Connection, clock: Clock, request: RunRequest) -> Denied | None:
@@ -187,7 +205,7 @@ def _store_admitted(connection: Connection, request: RunRequest, now: datetime, 
 
 
 def _store_denied(
-    connection: Connection, request: RunRequest, now: datetime, row: Row[Any] | None, denial: Denial
+    connection: Connection, request: RunRequest, now: datetime, row: Known | None, denial: Denial
 ) -> None:
     if row is not None and row.holds_slot:
         return  # it exists and stays as it is; only what was asked for it is denied
@@ -205,7 +223,7 @@ def _store_denied(
 
 
 def _write_store(
-    connection: Connection, now: datetime, of: tuple[str, Change], row: Row[Any] | None, values: dict[str, Any]
+    connection: Connection, now: datetime, of: tuple[str, Change], row: Known | None, values: dict[str, Any]
 ) -> None:
     environment, change = of
     if row is None:

@@ -13,10 +13,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, bindparam, create_engine, event, literal_column
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Executable,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    literal_column,
+)
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -153,11 +164,15 @@ class Database:
 
 def insert_if_missing(connection: Connection, into: Table, values: Mapping[str, object]) -> None:
     """Leave a row with the key in `values`: this one, or the one that is there already, as it is."""
-    if connection.dialect.name == "sqlite":
-        connection.execute(sqlite.insert(into).values(values).on_conflict_do_nothing())
-    else:
-        key = next(iter(into.primary_key))
-        connection.execute(mysql.insert(into).values(values).on_duplicate_key_update({key.name: key}))
+    connection.execute(_insert_if_missing(connection.dialect.name, into), dict(values))
+
+
+@lru_cache(maxsize=16)
+def _insert_if_missing(dialect: str, into: Table) -> Executable:
+    if dialect == "sqlite":
+        return sqlite.insert(into).on_conflict_do_nothing()
+    key = next(iter(into.primary_key))
+    return mysql.insert(into).on_duplicate_key_update({key.name: key})
 
 
 def parse_url(url: str) -> URL:

@@ -6,14 +6,37 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Row, Select, bindparam, select
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    literal_column,
+    null,
+    select,
+    type_coerce,
+    union_all,
+)
 
 from audit import slots
 from audit.database import Clock
 from audit.limits import Claim, LimitName, Limits, Tally, Verdict, judge
 from audit.records import STORE_CREATE, STORE_DELETE, STORE_RETRY, Change, Denial, RunRequest
-from audit.tables import Moment, intents, stores
+from audit.tables import Moment, from_us, intents, stores
 from stacks.errors import ManifestError
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the ledger knows of one store."""
+
+    store_id: str
+    owner: str
+    cell: str
+    status: str
+    holds_slot: int
 
 
 @dataclass(frozen=True)
@@ -21,7 +44,7 @@ class Judged:
     """One change with what the ledger knows of its store and what the limits say."""
 
     change: Change
-    row: Row[Any] | None
+    row: Known | None
     claim: Claim
     verdict: Verdict
 
@@ -43,15 +66,36 @@ class Judged:
         )
 
 
-_KNOWN: Final[Select[Any]] = select(
-    stores.c.store_id, stores.c.owner, stores.c.cell, stores.c.status, stores.c.holds_slot
-).where(stores.c.environment == bindparam("environment"), stores.c.store_id.in_(bindparam("ids", expanding=True)))
 _STARTS: Final[Select[Any]] = select(intents.c.owner, intents.c.admitted_at).where(
     intents.c.environment == bindparam("environment"),
     intents.c.creation == 1,
     intents.c.admitted_at > bindparam("since", type_=Moment),
 )
-_STARTS_OF: Final[Select[Any]] = _STARTS.where(intents.c.owner.in_(bindparam("owners", expanding=True)))
+# The stores and the starts of a request in one answer: each statement is a way to the server and back, and most of an
+# admission's time is spent on those ways, with others waiting for the lock.
+_KNOWN: Final = union_all(
+    select(
+        stores.c.store_id.label("store_id"),
+        stores.c.owner.label("owner"),
+        stores.c.cell.label("cell"),
+        stores.c.status.label("status"),
+        stores.c.holds_slot.label("holds_slot"),
+        type_coerce(null(), BigInteger).label("at"),
+    ).where(stores.c.environment == bindparam("environment"), stores.c.store_id.in_(bindparam("ids", expanding=True))),
+    select(
+        type_coerce(null(), String),
+        intents.c.owner,
+        type_coerce(null(), String),
+        type_coerce(null(), String),
+        type_coerce(null(), Integer),
+        type_coerce(intents.c.admitted_at, BigInteger),
+    ).where(
+        intents.c.environment == bindparam("environment"),
+        intents.c.owner.in_(bindparam("owners", expanding=True)),
+        intents.c.creation == literal_column("1"),
+        intents.c.admitted_at > bindparam("since", type_=Moment),
+    ),
+)
 
 
 def owners(request: RunRequest) -> set[str]:
@@ -67,14 +111,10 @@ def forecast(connection: Connection, clock: Clock, request: RunRequest) -> tuple
 
 def judge_request(connection: Connection, request: RunRequest, counted: slots.Counted) -> list[Judged]:
     """Return each change with its verdict. It holds as long as nobody else changes what is counted."""
-    ids = [change.store_id for change in request.changes]
-    found = connection.execute(_KNOWN, {"environment": request.environment, "ids": ids}) if ids else ()
-    rows = {row.store_id: row for row in found}
+    rows, begun = _known(connection, request, counted.now)
     claims = [_claim(change, rows.get(change.store_id)) for change in request.changes]
     left = {claim.moved_from for claim in claims if claim.moved_from is not None}
     counted = slots.with_owners(connection, counted, left - counted.used.keys())
-    new_owners = {claim.owner for claim in claims if claim.new}
-    begun = starts(connection, request.environment, request.limits, counted.now, new_owners)
     tally = Tally(counted.total, counted.used, begun)
     verdicts = judge(claims, tally, limits=request.limits, owner_limits=request.owner_limits, now=counted.now)
     return [
@@ -83,24 +123,37 @@ def judge_request(connection: Connection, request: RunRequest, counted: slots.Co
     ]
 
 
-def starts(
-    connection: Connection, environment: str, limits: Limits, now: datetime, owners: set[str] | None = None
-) -> dict[str, list[datetime]]:
-    """Return when the creations of each owner began that still count; of all owners with None."""
-    if owners is not None and not owners:
-        return {}
-    values: dict[str, object] = {"environment": environment, "since": now - limits.window}
-    if owners is None:
-        rows = connection.execute(_STARTS, values)
-    else:
-        rows = connection.execute(_STARTS_OF, values | {"owners": sorted(owners)})
+def starts(connection: Connection, environment: str, limits: Limits, now: datetime) -> dict[str, list[datetime]]:
+    """Return when the creations of each owner of the environment began that still count."""
     found: dict[str, list[datetime]] = {}
-    for row in rows:
+    for row in connection.execute(_STARTS, {"environment": environment, "since": now - limits.window}):
         found.setdefault(row.owner, []).append(row.admitted_at)
     return found
 
 
-def _claim(change: Change, row: Row[Any] | None) -> Claim:
+def _known(
+    connection: Connection, request: RunRequest, now: datetime
+) -> tuple[dict[str, Known], dict[str, list[datetime]]]:
+    """Return the request's stores that are known, by id, and when its owners' creations began that still count."""
+    known: dict[str, Known] = {}
+    begun: dict[str, list[datetime]] = {}
+    if not request.changes:
+        return known, begun
+    values = {
+        "environment": request.environment,
+        "ids": [change.store_id for change in request.changes],
+        "owners": sorted(owners(request)),
+        "since": now - request.limits.window,
+    }
+    for store_id, owner, cell, status, holds_slot, at in connection.execute(_KNOWN, values):
+        if store_id is None:
+            begun.setdefault(owner, []).append(from_us(at))
+        else:
+            known[store_id] = Known(store_id, owner, cell, status, holds_slot)
+    return known, begun
+
+
+def _claim(change: Change, row: Known | None) -> Claim:
     """Return what the change takes, by what the ledger knows and not by what its caller calls it."""
     if row is not None and row.cell != change.cell:
         raise ManifestError(

@@ -14,7 +14,6 @@ from typing import Any, Final, Self
 from sqlalchemy import Connection, insert, select, update
 
 from audit import admission, entries, judgement, leases, migrations, reports, settlement, slots, verification
-from audit.admission import Denied
 from audit.anchors import Anchor
 from audit.database import DEFAULT_TIMEOUTS, Database, Timeouts
 from audit.limits import Limits, OwnerLimits
@@ -100,14 +99,13 @@ class Ledger:
         def find(connection: Connection) -> Admission | None:
             return admission.find(connection, clock, request)
 
-        answer: Admission | Denied | None
-        answer = self._database.read(lambda connection: admission.foresee(connection, clock, request))
-        if answer is None:
-            answer = self._database.write(lambda connection: admission.admit(connection, clock, request), find=find)
-        if isinstance(answer, Denied):
-            denied = answer
-            answer = self._database.write(lambda c: admission.deny(c, clock, request, denied), find=find)
-        return answer
+        # What can go nowhere is denied by a reader: on SQLite a writer keeps everybody out from its beginning.
+        denied = (
+            self._database.read(lambda c: admission.foresee(c, clock, request)) if self._database.is_sqlite else None
+        )
+        if denied is not None:
+            return self._database.write(lambda c: admission.deny(c, clock, request, denied), find=find)
+        return self._database.write(lambda connection: admission.decide(connection, clock, request), find=find)
 
     def foresee(self, request: RunRequest) -> tuple[Denial, ...]:
         """Return what the limits would deny if the request were made now. Nothing is recorded."""
