@@ -41,6 +41,7 @@ from stacks.settings import Settings
 PARALLEL: Final = 16
 
 _LOCK_HOLDER: Final = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")
+_RELEASE_TYPE: Final = "kubernetes:helm.sh/v3:Release"
 _MARKUP: Final = re.compile(r"<\{%[^%]*%\}>")
 
 
@@ -69,6 +70,8 @@ class Snapshot:
     """Fingerprints of the platform key's versions that the cell's secrets were derived with."""
     pending: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
+    revisions: Mapping[str, int] = field(default_factory=dict)
+    """The Helm revision that the last work of ours on each store's release has left."""
 
 
 @dataclass(frozen=True)
@@ -451,6 +454,7 @@ def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:
     resources = (deployment or {}).get("resources") or []
     applied: dict[str, Mapping[str, Any]] = {}
     failed: dict[str, str] = {}
+    revisions: dict[str, int] = {}
     known: set[str] = set()
     components: dict[str, str] = {}
     uid: str | None = None
@@ -468,6 +472,10 @@ def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:
             keys = (resource.get("outputs") or {}).get(program.PLATFORM_KEYS) or keys
         elif kind == "pulumi:providers:kubernetes":
             uid = (resource.get("inputs") or {}).get("clusterIdentifier", uid)
+        elif kind == _RELEASE_TYPE and resource.get("parent") in components:
+            revision = ((resource.get("outputs") or {}).get("status") or {}).get("revision")
+            if revision is not None:
+                revisions[components[resource["parent"]]] = int(revision)
         if resource.get("initErrors") and resource.get("parent") in components:
             failed[components[resource["parent"]]] = "; ".join(resource["initErrors"])
     pending = tuple(
@@ -481,4 +489,5 @@ def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:
         platform_keys=keys,
         pending=pending,
         failed=failed,
+        revisions=revisions,
     )

@@ -5,12 +5,14 @@ Fail closed: an intent is committed before the engine starts, and without the le
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+from audit import held as holding
 from audit import observation as observations
 from audit import target as targets
 from audit.doctor import Check, Patient, examine
@@ -29,7 +31,7 @@ from stacks import manifest as manifests
 from stacks import settings as settings_module
 from stacks.cluster import Cluster
 from stacks.desired import caps
-from stacks.errors import UsageError
+from stacks.errors import StoresError, UsageError
 from stacks.manifest import Manifest
 from stacks.program import RunOptions
 from stacks.settings import Settings
@@ -51,6 +53,8 @@ class StoreStatus:
     since_at: datetime | None
     checked_at: datetime | None
     reason: str | None
+    held: str | None = None
+    """What somebody has done to its release by plain Helm, of a store that is held."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,11 @@ class Gate:
         """Return the environment's manifest; raises ManifestError with every problem in it."""
         return manifests.load(self.root, self.environment, caps(self.root, self.settings))
 
-    def plan(self, *, ask_engine: bool = True) -> Plan:
+    def plan(self, *, ask_engine: bool = True, overwrite_drift: bool = False) -> Plan:
         """Return what `up` would do; changes nothing. With `ask_engine`, the engine counts its operations too."""
         observation = self._observe(self.manifest())
         self.check_cluster(observation)
+        observation = observations.with_held(observation, self.cluster, overwrite=overwrite_drift)
         observations.check(observation)
         if ask_engine:
             observations.refuse_other_key(self.root, self.settings, observation)
@@ -121,20 +126,23 @@ class Gate:
         actor: Actor,
         reason: str | None = None,
         idempotency_key: str | None = None,
+        overwrite_drift: bool = False,
         report: Report = lambda _event: None,
     ) -> RunResult:
         """Bring every store to what the manifest says, within the limits, and put it on record.
 
+        Held stores are left alone, unless `overwrite_drift` brings them back too.
+
         Raises before anything was changed; what went wrong with single stores is in the result.
         """
-        run = self._run(actor, report)
+        run = self._run(actor, report, overwrite_drift=overwrite_drift)
         return run.execute(self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key))
 
     def take_over(self, *, actor: Actor, report: Report = lambda _event: None) -> RunResult:
         """Rebuild a lost state from the live objects of the manifest's stores; nothing in the cluster changes."""
         return take_over(self._run(actor, report))
 
-    def _run(self, actor: Actor, report: Report) -> Run:
+    def _run(self, actor: Actor, report: Report, *, overwrite_drift: bool = False) -> Run:
         return Run(
             root=self.root,
             settings=self.settings,
@@ -145,13 +153,22 @@ class Gate:
             entrance=self.entrance,
             actor=actor,
             report=report,
+            overwrite_drift=overwrite_drift,
         )
 
-    def status(self, *, deep: bool = False) -> list[StoreStatus]:
-        """Return every store that the manifest or the ledger knows; `deep` asks each of them now."""
+    def status(self, *, deep: bool = False, unsure: Callable[[str], None] = lambda _: None) -> list[StoreStatus]:
+        """Return every store that the manifest or the ledger knows; `deep` asks each of them now.
+
+        Which are held is asked now in any case. Where that cannot be asked, it is told by `unsure`, and the rest is
+        what the ledger knows.
+        """
         manifest = self.manifest()
         rows = {row.store_id: row for row in self.ledger.stores(self.environment)}
-        found = [_status(store_id, rows.get(store_id), manifest) for store_id in _order(manifest, rows)]
+        held = self._held(manifest, rows, unsure)
+        found = [
+            replace(_status(store_id, rows.get(store_id), manifest), held=held.get(store_id))
+            for store_id in _order(manifest, rows)
+        ]
         if not deep:
             return found
         return [self._asked(status) for status in found]
@@ -245,6 +262,18 @@ class Gate:
                 if step.store_id is not None:
                     operations.setdefault(step.store_id, []).append(step.op)
         return tuple(replace(store, resources=count_operations(operations.get(store.store_id, ()))) for store in stores)
+
+    def _held(self, manifest: Manifest, rows: Mapping[str, StoreRow], unsure: Callable[[str], None]) -> dict[str, str]:
+        """Return what is to be said of each held store."""
+        if not any(row.holds_slot for row in rows.values()):
+            return {}
+        cells = {store.cell for store in manifest.stores} | {row.cell for row in rows.values()}
+        try:
+            snapshots = [self.engine.snapshot(cell) for cell in sorted(cells)]
+            return {store_id: held.reason for store_id, held in holding.find(self.cluster, snapshots, rows).items()}
+        except StoresError as error:
+            unsure(f"which stores are held is not known: {error}")
+            return {}
 
     def _asked(self, status: StoreStatus) -> StoreStatus:
         if status.url is None or status.status not in ("Ready", "Failed", "Provisioning"):

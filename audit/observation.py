@@ -6,20 +6,22 @@ Reads only. Everything that a plan says and a run does follows from one observat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from audit import held as holding
 from audit.engine import Engine, Snapshot
+from audit.held import Held
 from audit.ledger import Ledger
 from audit.plan import CHANGING, Action, PropertyChange, StorePlan, changes
 from audit.records import Change, StoreRow
 from components import naming
-from components.desired import DesiredStore
+from components.desired import DesiredStore, flatten
 from stacks import platform_key
 from stacks.cluster import Cluster
-from stacks.desired import Plans, caps, sizes_in
+from stacks.desired import Plans, caps, sizes_in, store_values
 from stacks.errors import ManifestError, Problem, RefusedError
 from stacks.manifest import Manifest, Store
 from stacks.manifest_model import Sizes
@@ -38,6 +40,10 @@ class Observation:
     desired: Mapping[str, DesiredStore]
     default_sizes: Sizes
     now: datetime
+    held: Mapping[str, Held] = field(default_factory=dict)
+    """Stores whose Helm release somebody has worked on by hand."""
+    overwrite_held: bool = False
+    """Whether this run brings held stores back to what the manifest says."""
 
     @property
     def store_ids(self) -> frozenset[str]:
@@ -79,6 +85,12 @@ def observe(root: Path, settings: Settings, manifest: Manifest, engine: Engine, 
     plans = Plans(root, settings)
     desired = {store.id: plans.desired(store) for store in manifest.stores if not store.deleted}
     return Observation(settings, manifest, snapshots, rows, desired, caps(root, settings).defaults, ledger.now())
+
+
+def with_held(observation: Observation, cluster: Cluster, *, overwrite: bool = False) -> Observation:
+    """Return the observation with what the live releases say; raises ClusterUnreachableError."""
+    found = holding.find(cluster, observation.snapshots.values(), observation.rows)
+    return replace(observation, held=found, overwrite_held=overwrite)
 
 
 def check(observation: Observation) -> None:
@@ -152,13 +164,29 @@ def _staying(observation: Observation, store: Store) -> _Verdict:
         begun = observation.cell_of(store.id) is not None or (row is not None and row.holds_slot)
         return _Verdict(Action.RETRY, "an earlier attempt did not finish") if begun else _Verdict(Action.CREATE)
     differs = changes(applied, observation.desired[store.id])
+    if store.id in observation.held:
+        return _held(observation, store, differs)
     if differs:
         return _Verdict(Action.UPDATE, changes=differs)
-    if row is not None and row.status == "Deleting":
-        return _Verdict(Action.RETRY, "its removal was taken back")
-    if row is not None and row.status in ("Failed", "Provisioning"):
-        return _Verdict(Action.RETRY, row.status_reason or f"it was {row.status}")
+    if row is not None and row.status in ("Deleting", "Failed", "Provisioning"):
+        taken_back = "its removal was taken back" if row.status == "Deleting" else None
+        return _Verdict(Action.RETRY, taken_back or row.status_reason or f"it was {row.status}")
     return _Verdict(Action.UNTOUCHED)
+
+
+def _held(observation: Observation, store: Store, differs: tuple[PropertyChange, ...]) -> _Verdict:
+    held = observation.held[store.id]
+    if observation.overwrite_held:
+        return _Verdict(Action.UPDATE, f"overwrites what was done by hand ({held.reason})", differs)
+    if _block_changed(store, differs):
+        return _Verdict(Action.UPDATE, f"its block has changed, so no longer {held.reason}", differs)
+    return _Verdict(Action.HELD, held.reason, differs)
+
+
+def _block_changed(store: Store, differs: Sequence[PropertyChange]) -> bool:
+    """Return whether a store's own block asks for something new; a new chart or a new default does not count."""
+    own = {"name", "owner", *(path for path, _ in flatten(store_values(store)))}
+    return any(change.path in own for change in differs)
 
 
 def restrained(
@@ -168,7 +196,8 @@ def restrained(
 
     That is: which stores it must not create, and which it must leave as they were applied, with what that is.
     """
-    held_back = [store.store_id for store in stores if store.action in CHANGING and store.store_id not in admitted]
+    able = {*CHANGING, Action.HELD}
+    held_back = [store.store_id for store in stores if store.action in able and store.store_id not in admitted]
     frozen = {store_id: applied for store_id in held_back if (applied := observation.applied(store_id)) is not None}
     absent = frozenset(store_id for store_id in held_back if observation.cell_of(store_id) is None)
     return absent, frozen

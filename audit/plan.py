@@ -33,6 +33,8 @@ class Action(StrEnum):
     DELETE = "delete"
     SCHEDULED = "scheduled"
     """Tombstoned, and kept until its grace is over."""
+    HELD = "held"
+    """Somebody has worked on its release by plain Helm since; left alone until its block changes, or on demand."""
     UNTOUCHED = "untouched"
 
 
@@ -91,7 +93,13 @@ class Plan:
     @property
     def changing(self) -> tuple[StorePlan, ...]:
         """Return the stores that a run would touch."""
-        return tuple(store for store in self.stores if store.action is not Action.UNTOUCHED and store.denial is None)
+        still = (Action.UNTOUCHED, Action.HELD)
+        return tuple(store for store in self.stores if store.action not in still and store.denial is None)
+
+    @property
+    def held(self) -> tuple[StorePlan, ...]:
+        """Return the stores that a run leaves alone because their release is not as the platform left it."""
+        return tuple(store for store in self.stores if store.action is Action.HELD)
 
     @property
     def denied(self) -> tuple[StorePlan, ...]:
@@ -128,6 +136,16 @@ def changes(before: Mapping[str, Any], after: DesiredStore) -> tuple[PropertyCha
         else:
             found.append(PropertyChange(_readable(path), was, becomes, danger=_endangers(path, was, becomes)))
     return tuple(found)
+
+
+def value_changes(before: Mapping[str, Any], live: Mapping[str, Any]) -> tuple[PropertyChange, ...]:
+    """Return every leaf in which a release's live values differ from those that the platform gave it."""
+    old, new = dict(flatten(before)), dict(flatten(live))
+    return tuple(
+        PropertyChange(path, old.get(path), new.get(path))
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path)
+    )
 
 
 def count_operations(operations: Iterable[str]) -> dict[str, int]:

@@ -111,6 +111,7 @@ class Run:
     entrance: Entrance
     actor: Actor
     report: Report
+    overwrite_drift: bool = False
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")
     _began: dict[str, float] = field(default_factory=dict)
     _touched: set[str] = field(default_factory=set)
@@ -141,6 +142,7 @@ class Run:
         self.tell(None, "reading the manifest, the state and the ledger")
         observation = observations.observe(self.root, self.settings, self.manifest, self.engine, self.ledger)
         observations.refuse_other_cluster(self.settings, self.cluster, observation)
+        observation = observations.with_held(observation, self.cluster, overwrite=self.overwrite_drift)
         observations.refuse_other_key(self.root, self.settings, observation)
         observations.check(observation)
         ours = provenance.here(self.root)
@@ -266,6 +268,13 @@ class Run:
             first = self.engine.up(cell, replace(options, removed=frozenset()), observation.store_ids, self.on_step)
             if first.failures or first.cancelled:
                 return first
+        if options.marked:
+            # The engine compares what the program says, and of held stores the program says nothing new. The mark is
+            # taken away again at once, so that a plain `pulumi up` finds nothing to do.
+            first = self.engine.up(cell, options, observation.store_ids, self.on_step)
+            if first.failures or first.cancelled:
+                return first
+            options = replace(options, marked={})
         return self.engine.up(cell, options, observation.store_ids, self.on_step)
 
     def _options(self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission) -> RunOptions:
@@ -279,6 +288,11 @@ class Run:
             frozen=frozen,
             released=leaving,
             removed=leaving,
+            marked={
+                store_id: f"{self.run_id} overwrites revision {held.live.number}"
+                for store_id, held in observation.held.items()
+                if store_id in admitted
+            },
             cluster_uid=self.cluster.uid,
         )
 
@@ -348,10 +362,10 @@ class Run:
             results.append(
                 StoreResult(
                     store.store_id,
-                    Action.UNTOUCHED,
+                    store.action,
                     "Ready" if ok else "Failed",
                     url,
-                    detail,
+                    store.reason if ok and store.action is Action.HELD else detail,
                     time.monotonic() - started,
                     content,
                 )
@@ -405,7 +419,8 @@ class Run:
             elif store.store_id in denied:
                 results.append(_as_before(observation, store, str(denied[store.store_id].problem)))
             elif store.store_id in observation.desired:
-                results.append(_as_before(observation, store, None))
+                held = store.reason if store.action is Action.HELD else None
+                results.append(_as_before(observation, store, held))
         error: StoresError | None = None
         if cancelled:
             error = CancelledError(f"run {self.run_id}", "it was stopped", "run `stores up` again to go on")

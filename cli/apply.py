@@ -17,6 +17,12 @@ from stacks.errors import ChangesPendingError
 if TYPE_CHECKING:
     from audit.plan import Plan
 
+overwrite_option = click.option(
+    "--overwrite-drift",
+    is_flag=True,
+    help="Also bring held stores back to what the manifest says: those on whose Helm release somebody worked by hand.",
+)
+
 
 @click.command(
     epilog=examples(
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, path_type=Path),
     help="With --markdown: write to this file instead of stdout, whole or not at all.",
 )
+@overwrite_option
 @click.option(
     "--against",
     "ref",
@@ -61,6 +68,7 @@ def plan(
     file: Path | None,
     detailed_exitcode: bool,
     ref: str | None,
+    overwrite_drift: bool,
     quick: bool,
 ) -> None:
     """Show what `up` would do to each store and to the limits. Changes nothing."""
@@ -69,7 +77,12 @@ def plan(
     if file is not None and not as_markdown:
         raise click.UsageError("--output goes with --markdown.")
     session = context.ensure_object(Session)
-    found = _plan_against(session, ref) if ref is not None else _plan(session, ask_engine=not quick)
+    if ref is not None and overwrite_drift:
+        raise click.UsageError("--against asks no cluster, so it knows of no drift; leave --overwrite-drift out.")
+    if ref is not None:
+        found = _plan_against(session, ref)
+    else:
+        found = _plan(session, ask_engine=not quick, overwrite_drift=overwrite_drift)
     if as_json:
         session.output.json(found.as_json())
     elif as_markdown:
@@ -81,9 +94,9 @@ def plan(
         context.exit(ChangesPendingError.exit_code)
 
 
-def _plan(session: Session, *, ask_engine: bool) -> Plan:
+def _plan(session: Session, *, ask_engine: bool, overwrite_drift: bool) -> Plan:
     with session.gate() as gate:
-        return gate.plan(ask_engine=ask_engine)
+        return gate.plan(ask_engine=ask_engine, overwrite_drift=overwrite_drift)
 
 
 def _plan_against(session: Session, ref: str) -> Plan:
@@ -96,6 +109,7 @@ def _plan_against(session: Session, ref: str) -> Plan:
     epilog=examples(
         "stores up",
         "stores up --env prod --reason 'CHANGE-1234: two new shops'",
+        "stores up --overwrite-drift",
         "stores up --json | jq '.stores[] | {store_id, status, url}'",
     )
 )
@@ -106,16 +120,25 @@ def _plan_against(session: Session, ref: str) -> Plan:
     metavar="KEY",
     help="Do the same request at most once: a repetition with this key gets the first one's result.",
 )
+@overwrite_option
 @click.pass_obj
 @common
-def up(session: Session, *, as_json: bool, reason: str | None, idempotency_key: str | None) -> None:
+def up(
+    session: Session, *, as_json: bool, reason: str | None, idempotency_key: str | None, overwrite_drift: bool
+) -> None:
     """Bring every store to what the manifest says, within the limits, and wait until each answers.
 
     Running it again is safe: what is done stays, what failed is tried again. Ctrl-C stops in order and puts on record
-    what was done.
+    what was done. A held store, on whose release somebody worked by plain Helm, is left alone until its block changes.
     """
     with session.gate() as gate, RunProgress(session.output) as progress:
-        result = gate.up(actor=session.actor(), reason=reason, idempotency_key=idempotency_key, report=progress)
+        result = gate.up(
+            actor=session.actor(),
+            reason=reason,
+            idempotency_key=idempotency_key,
+            overwrite_drift=overwrite_drift,
+            report=progress,
+        )
     print_run(session, result, as_json=as_json)
 
 

@@ -21,10 +21,10 @@ from stacks.errors import ClusterUnreachableError, UsageError
 def list_stores(session: Session, *, as_json: bool, store_ids: tuple[str, ...], deep: bool) -> None:
     """Show every store with its status, since when, and its URL; `status` is the same command.
 
-    `answered` is when the store was last seen to answer.
+    `answered` is when the store was last seen to answer. `held`: somebody has worked on its release by plain Helm.
     """
     with session.gate() as gate:
-        found = gate.status(deep=deep)
+        found = gate.status(deep=deep, unsure=session.output.note)
     known = {store.store_id for store in found}
     if unknown := [store_id for store_id in store_ids if store_id not in known]:
         raise UsageError(f"store '{unknown[0]}'", "there is no such store", "see `stores list` for the ids")

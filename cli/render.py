@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from audit.plan import Plan, PropertyChange, StorePlan
     from audit.records import Usage
 
-_SIGNS: Final = {"create": "+", "update": "~", "retry": "~", "delete": "-", "scheduled": "-"}
+_SIGNS: Final = {"create": "+", "update": "~", "retry": "~", "delete": "-", "scheduled": "-", "held": "="}
 _LONGEST_VALUE: Final = 60
 
 
@@ -68,7 +68,7 @@ def print_statuses(output: Output, statuses: Sequence[StoreStatus]) -> None:
         [
             store.store_id,
             store.owner,
-            store.status,
+            f"{store.status} (held)" if store.held else store.status,
             store.content or "-",
             moment(store.since_at),
             moment(store.checked_at),
@@ -77,11 +77,11 @@ def print_statuses(output: Output, statuses: Sequence[StoreStatus]) -> None:
         for store in statuses
     ]
     output.table(["store", "owner", "status", "content", "since", "answered", "url"], rows)
-    reasons = [store for store in statuses if store.reason]
-    if reasons:
+    told = [(store.store_id, text) for store in statuses for text in (store.reason, store.held) if text]
+    if told:
         output.line()
-    for store in reasons:
-        output.line(f"{store.store_id}: {store.reason}")
+    for store_id, text in told:
+        output.line(f"{store_id}: {text}")
 
 
 def print_usage(output: Output, usage: Usage, owner: str | None) -> None:
@@ -105,11 +105,14 @@ def print_usage(output: Output, usage: Usage, owner: str | None) -> None:
 def counts(plan: Plan) -> str:
     """Return in one line how many stores the plan does what to."""
     if plan.empty:
-        return f"nothing to do: {len(plan.stores)} stores are as the manifest says"
+        rest = len(plan.stores) - len(plan.held)
+        held = f", {len(plan.held)} held" if plan.held else ""
+        return f"nothing to do: {rest} stores are as the manifest says{held}"
     found = Counter(store.action.value for store in plan.stores if store.denial is None)
     parts = [f"{found[action]} to {action}" for action in ("create", "update", "retry", "delete") if found[action]]
     parts += [f"{found['scheduled']} scheduled for deletion"] if found["scheduled"] else []
     parts += [f"{len(plan.denied)} denied"] if plan.denied else []
+    parts += [f"{len(plan.held)} held"] if plan.held else []
     return ", ".join([*parts, f"{found['untouched']} untouched"])
 
 

@@ -46,6 +46,8 @@ class ReleaseSpec:
     values: Mapping[str, Any]
     timeout_s: int
     max_history: int = 5
+    description: str | None = None
+    """What `helm history` says of the revision, where a run overwrites what is not the platform's. Never compared."""
 
 
 @dataclass(frozen=True)

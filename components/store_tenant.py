@@ -174,6 +174,7 @@ class StoreTenant(pulumi.ComponentResource):
             max_history=release.max_history,
             timeout=release.timeout_s,
             create_namespace=False,
+            description=release.description,
             opts=self._options(
                 opts,
                 f"{naming.namespace(self._desired.store_id)}/{naming.release(self._desired.store_id)}",

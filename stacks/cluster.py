@@ -11,12 +11,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from stacks import helm_history
 from stacks.errors import ClusterUnreachableError
+from stacks.helm_history import Revision, RevisionContent
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 20
+# Of a list of Secrets only the metadata: neither Helm's manifests nor anybody's secret leaves the API server.
+_METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 T = TypeVar("T")
 
@@ -80,6 +84,26 @@ class Cluster:
         if found is None:
             return None
         return {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
+
+    def revisions(self, namespace: str, release: str) -> tuple[Revision, ...]:
+        """Return the revisions that Helm has on record of a release, the oldest first; empty where there is none."""
+        selector = f"owner=helm,name={release}"
+        answer = self._ask(
+            lambda: self._core.list_namespaced_secret(
+                namespace,
+                label_selector=selector,
+                _headers={"Accept": _METADATA_ONLY},
+                _preload_content=False,
+                _request_timeout=self._timeouts,
+            )
+        )
+        items = (json.loads(answer.data)["items"] or []) if answer is not None else []
+        return helm_history.revisions((item["metadata"].get("labels") or {}) for item in items)
+
+    def revision(self, namespace: str, release: str, number: int) -> RevisionContent | None:
+        """Return one revision of a release in full, or None where Helm has forgotten it."""
+        secret = self.secret(namespace, helm_history.secret_name(release, number))
+        return None if secret is None else helm_history.content(secret["release"])
 
     def storage_classes(self) -> frozenset[str]:
         """Return the names of the cluster's storage classes."""

@@ -127,6 +127,21 @@ class ManifestFile:
             self._document = with_value(self._document, path, value, KEY_ORDER)
         return self._document.text != before
 
+    def image_tag(self, store_id: str) -> str | None:
+        """Return the image's tag that the store's own block names, or None where the environment's holds."""
+        written = self._document.written((*self._draft(store_id).path, "image", "tag"))
+        return None if written is None else str(written)
+
+    def set_image_tag(self, store_id: str, tag: str | None) -> bool:
+        """Make the store's block name this tag, or with None none; return False when it did already."""
+        if tag is not None:
+            require_image_tag(tag)
+            return self.set_value(store_id, "image.tag", tag)
+        if self.image_tag(store_id) is None:
+            return False
+        self._document = without_key(self._document, (*self._draft(store_id).path, "image"))
+        return True
+
     def remove(self, store_id: str) -> None:
         """Remove the store's block. Only for a store whose resources are gone."""
         self._document = without_item(self._document, self._draft(store_id).path)
@@ -179,6 +194,12 @@ class ManifestFile:
             meant = nearest(owner, known)
             cure = f"use {meant}, or add '{owner}' there" if meant else f"add '{owner}' there"
             yield Problem(f"store '{name}'", f"owner '{owner}' is not in {self._owners.where}", cure)
+
+
+def require_image_tag(tag: str) -> None:
+    """Raise UsageError when the text is not a tag that the manifest may name."""
+    for what, cure in _faults(fields.check_image_tag, tag):
+        raise UsageError("image tag", what, cure)
 
 
 def _require_blocks(document: YamlDocument) -> None:

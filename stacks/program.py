@@ -7,7 +7,7 @@ a program that registers only some of its stores would lose the others' outputs,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +37,8 @@ class RunOptions:
     `withheld` stores are not created, since a limit stands in their way; `frozen` ones exist, and for the same reason
     stay as they were applied, which is given as plain data. `released` stores are tombstoned ones whose
     time has come: first registered without protection, then (`removed`) not at all. `taken_over` stores are
-    live ones whose state was lost.
+    live ones whose state was lost. `marked` releases get a description, which is the one input that changes nothing of
+    a store and yet makes the engine upgrade its release: so what somebody did by plain Helm is overwritten.
     """
 
     withheld: frozenset[str] = frozenset()
@@ -45,6 +46,7 @@ class RunOptions:
     removed: frozenset[str] = frozenset()
     taken_over: frozenset[str] = frozenset()
     frozen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    marked: Mapping[str, str] = field(default_factory=dict)
     cluster_uid: str | None = None
 
 
@@ -99,8 +101,13 @@ def _refuse_ungated(settings: Settings) -> None:
 def desired_store(plans: Plans, store: Store, options: RunOptions, settings: Settings) -> DesiredStore:
     """Return what a store is registered as: what the manifest wants, or what it is where that is not allowed."""
     if store.id in options.frozen:
-        return DesiredStore.from_dict(options.frozen[store.id], timeout_s=settings.release_timeout_seconds)
-    return plans.desired(store)
+        desired = DesiredStore.from_dict(options.frozen[store.id], timeout_s=settings.release_timeout_seconds)
+    else:
+        desired = plans.desired(store)
+    description = options.marked.get(store.id)
+    return (
+        desired if description is None else replace(desired, release=replace(desired.release, description=description))
+    )
 
 
 def registered(manifest: Manifest, settings: Settings, options: RunOptions, cell: str) -> list[Store]:

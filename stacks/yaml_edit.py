@@ -58,10 +58,17 @@ def with_value(document: YamlDocument, path: KeyPath, value: str, order: Sequenc
 
 
 def without_key(document: YamlDocument, path: KeyPath) -> YamlDocument:
-    """Return the document without the key at `path`, its scalar value, and the comment behind it on the same line."""
+    """Return the document without the key at `path`, its value, and the comment behind it on the same line.
+
+    The value is a scalar or a mapping. One with comments of its own lines stays, for people to take out.
+    """
     *parent, key = path
     mapping, found = find(document.root, tuple(parent)), find(document.root, path)
-    if not isinstance(mapping, MappingNode) or not isinstance(found, ScalarNode) or len(mapping.value) == 1:
+    if (
+        not isinstance(mapping, MappingNode)
+        or not isinstance(found, (ScalarNode, MappingNode))
+        or len(mapping.value) == 1
+    ):
         raise _by_hand(document, path, "the block without it")
     index = [name for name, _, _ in entries(mapping)].index(str(key))
     text, (start, end) = document.text, _extent(document.text, mapping, index)

@@ -94,6 +94,7 @@ class FakeGate:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     failure: BaseException | None = None
     closed: bool = False
+    doubt: str | None = None
     stores: tuple[StorePlan, ...] = (
         StorePlan("tea-house-x7k2m", "tea-house", "alice", "01", Action.CREATE, resources={"create": 15}),
         StorePlan(
@@ -134,8 +135,8 @@ class FakeGate:
         if self.failure is not None:
             raise self.failure
 
-    def plan(self, *, ask_engine: bool = True) -> Plan:
-        self._call("plan", ask_engine=ask_engine)
+    def plan(self, *, ask_engine: bool = True, overwrite_drift: bool = False) -> Plan:
+        self._call("plan", ask_engine=ask_engine, overwrite_drift=overwrite_drift)
         return Plan(self.environment, "https://127.0.0.1:6443", self.stores, (LimitUse("stores in all", 1, 2, 100),))
 
     def up(
@@ -144,9 +145,10 @@ class FakeGate:
         actor: Actor,
         reason: str | None = None,
         idempotency_key: str | None = None,
+        overwrite_drift: bool = False,
         report: Callable[[ProgressEvent], None],
     ) -> RunResult:
-        self._call("up", actor=actor, reason=reason, idempotency_key=idempotency_key)
+        self._call("up", actor=actor, reason=reason, idempotency_key=idempotency_key, overwrite_drift=overwrite_drift)
         report(ProgressEvent("tea-house-x7k2m", "create namespace", "Provisioning"))
         return self.result
 
@@ -155,8 +157,10 @@ class FakeGate:
         report(ProgressEvent(None, "comparing the state with the cluster"))
         return self.result
 
-    def status(self, *, deep: bool = False) -> Sequence[StoreStatus]:
+    def status(self, *, deep: bool = False, unsure: Callable[[str], None] = lambda _: None) -> Sequence[StoreStatus]:
         self._call("status", deep=deep)
+        if self.doubt is not None:
+            unsure(self.doubt)
         return self.statuses
 
     def credentials(self, store_id: str, *, actor: Actor) -> Credentials:

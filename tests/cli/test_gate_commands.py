@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from audit.doctor import Check
-from audit.plan import Action, StorePlan
+from audit.plan import Action, PropertyChange, StorePlan
 from audit.run import RunResult, StoreResult
 from stacks.errors import CancelledError, DatabaseUnreachableError, OverLimitError, Problem, StoreFailedError
 
@@ -58,7 +58,7 @@ def test_plan_as_json_is_one_document(gate, stores) -> None:
 
 def test_quick_leaves_the_engine_out(gate, stores) -> None:
     stores("plan", "--quick")
-    assert gate.calls == [("plan", {"ask_engine": False})]
+    assert gate.calls == [("plan", {"ask_engine": False, "overwrite_drift": False})]
 
 
 def test_up_prints_url_status_and_the_way_to_the_credentials(gate, stores) -> None:
@@ -260,3 +260,40 @@ def test_a_scheduled_deletion_is_shown_with_its_reason(gate, stores) -> None:
     done = stores("plan")
     assert "- a-00000: scheduled; owner bob; cell 01; removed after 168 h" in done.out
     assert "1 scheduled for deletion" in done.out
+
+
+def test_a_held_store_is_listed_as_held_with_what_was_done_to_it(gate, stores) -> None:
+    held = "held: its Helm revision is 5 (deployed), and the platform's was 4"
+    gate.statuses = (replace(gate.statuses[0], held=held), gate.statuses[1])
+    for command in ("list", "status"):
+        out = stores(command).out
+        assert "Ready (held)" in out
+        assert f"tea-house-x7k2m: {held}" in out
+    assert json.loads(stores("list", "--json").out)[0]["held"] == held
+
+
+def test_what_cannot_be_known_about_holding_is_said_and_the_rest_is_shown(gate, stores) -> None:
+    gate.doubt = "which stores are held is not known: cluster: no"
+    done = stores("list")
+    assert (done.code, done.err) == (0, "which stores are held is not known: cluster: no\n")
+    assert "tea-house-x7k2m" in done.out
+
+
+def test_a_plan_shows_a_held_store_and_what_waits(gate, stores) -> None:
+    held = StorePlan(
+        "tea-house-x7k2m", "tea-house", "alice", "01", Action.HELD,
+        changes=(PropertyChange("chart", "a", "b"),), reason="held: its Helm revision is 5",
+    )  # fmt: skip
+    gate.stores = (held,)
+    out = stores("plan").out
+    assert "= tea-house-x7k2m: held; owner alice; cell 01; held: its Helm revision is 5" in out
+    assert "chart: a -> b" in out
+    assert "nothing to do: 0 stores are as the manifest says, 1 held" in out
+    assert "Held" in stores("plan", "--markdown").out
+    assert stores("plan", "--detailed-exitcode").code == 0
+
+
+@pytest.mark.parametrize("command", ["plan", "up"])
+def test_overwriting_drift_is_asked_for_by_name(gate, stores, command: str) -> None:
+    stores(command, "--overwrite-drift")
+    assert gate.calls[0][1]["overwrite_drift"] is True

@@ -245,3 +245,59 @@ def test_mode_and_link_of_the_file_are_kept(write, tmp_path: Path) -> None:
     assert path.is_symlink()
     assert target.stat().st_mode & 0o777 == 0o640
     assert "id: tea-house-" in target.read_text()
+
+
+IMAGES = """\
+version: 1
+stores:
+  - id: tea-house-x7k2m
+    name: tea-house   # first
+    owner: alice
+    cell: "01"
+    # pinned since the outage
+    image:
+      tag: 6.8.3-php8.4-apache   # tried by Mara
+  - {id: coffee-bar-p4n9d, name: coffee-bar, owner: bob, cell: "01"}
+  - id: milk-bar-c2c2c
+    name: milk-bar
+    owner: bob
+    cell: "01"
+    uploads:
+      storage: 2Gi   # many photos
+    # the end
+"""
+
+
+@pytest.mark.parametrize("store_id", ["tea-house-x7k2m", "coffee-bar-p4n9d", "milk-bar-c2c2c"])
+def test_an_images_tag_is_written_and_taken_back_without_another_character_of_the_file_changed(
+    write, store_id: str
+) -> None:
+    root = write(IMAGES)
+    file = ManifestFile(root, "local")
+    before = file.image_tag(store_id)
+    assert file.set_image_tag(store_id, "7.1.4-php8.4-apache")
+    file.save()
+    changed = ManifestFile(root, "local")
+    assert changed.image_tag(store_id) == "7.1.4-php8.4-apache"
+    tags = {store.id: store.image.tag if store.image else None for store in load(root, "local", CAPS).stores}
+    assert tags.pop(store_id) == "7.1.4-php8.4-apache"
+    assert "7.1.4-php8.4-apache" not in tags.values()
+    assert all(comment in text(root) for comment in ("# first", "# pinned", "# tried by Mara", "# many photos"))
+    assert changed.set_image_tag(store_id, before)
+    changed.save()
+    assert text(root) == IMAGES
+
+
+def test_a_tag_that_is_there_already_is_not_written_again(write) -> None:
+    file = ManifestFile(write(IMAGES), "local")
+    assert not file.set_image_tag("tea-house-x7k2m", "6.8.3-php8.4-apache")
+    assert not file.set_image_tag("coffee-bar-p4n9d", None)
+    assert not file.changed
+
+
+@pytest.mark.parametrize("tag", ["latest", "", "a b", "-x", "a" * 129])
+def test_what_is_no_tag_is_never_written(write, tag: str) -> None:
+    file = ManifestFile(write(IMAGES), "local")
+    with pytest.raises(UsageError, match="image tag: "):
+        file.set_image_tag("coffee-bar-p4n9d", tag)
+    assert not file.changed
