@@ -34,7 +34,9 @@ WEBHOOK_SECRET: Final = "webhook-secret"  # noqa: S105 - a key's name
 BACKUP_PASSWORD: Final = "backup-password"  # noqa: S105 - a key's name
 DERIVED_KEYS: Final = (WEBHOOK_SECRET, BACKUP_PASSWORD)
 RANDOM_PARTS: Final = (*PASSWORD_KEYS, SALTS)
-POLICY_PARTS: Final = tuple(POLICY_PREFIX + name for name in ("default-deny", "dns", "mariadb", "wordpress"))
+POLICY_PARTS: Final = tuple(
+    POLICY_PREFIX + name for name in ("acme-solver", "default-deny", "dns", "mariadb", "wordpress")
+)
 PARTS: Final = (NAMESPACE, QUOTA, LIMITS, SERVICE_ACCOUNT, CREDENTIALS, RELEASE, *RANDOM_PARTS, *POLICY_PARTS)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from components import naming
@@ -18,6 +19,10 @@ WORDPRESS_PORT: Final = 8080
 MARIADB_PORT: Final = 3306
 DNS_PORT: Final = 53
 HTTPS_PORT: Final = 443
+# Where cert-manager's solver of HTTP-01 challenges listens, and the label of its pods, in the store's own namespace.
+# Source: https://cert-manager.io/docs/configuration/acme/http01/
+SOLVER_PORT: Final = 8089
+SOLVER_LABELS: Final[Mapping[str, str]] = MappingProxyType({"acme.cert-manager.io/http01-solver": "true"})
 
 # Everything that a shop has no business to call: private, carrier-grade, link-local (cloud metadata), loopback and
 # multicast ranges. Pods and services lie in these on every common cluster; others add theirs by `cluster_cidrs`.
@@ -53,12 +58,18 @@ class Quota:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the cluster looks like from a store: who may call it, and which ranges it must not call."""
+    """What the cluster looks like from a store: who may call it, and which ranges it must not call.
+
+    `ingress_cidrs` are where an ingress controller on the nodes' own network calls from, and `dns_cidrs` where a name
+    server on it answers: neither is a pod that a selector could name.
+    """
 
     ingress_namespace: str = "ingress-nginx"
+    ingress_cidrs: Sequence[str] = ()
     dns_namespace: str = "kube-system"
     dns_labels: Mapping[str, str] = field(default_factory=lambda: {"k8s-app": "kube-dns"})
     dns_ports: Sequence[int] = (DNS_PORT,)
+    dns_cidrs: Sequence[str] = ()
     cluster_cidrs: Sequence[str] = ()
 
 
@@ -130,11 +141,17 @@ def network_policies(store_id: str, surroundings: Surroundings, labels: Mapping[
     """
     wordpress = {"podSelector": {"matchLabels": {_SELECTOR: "wordpress"}}}
     mariadb = {"podSelector": {"matchLabels": {_SELECTOR: "mariadb"}}}
-    ingress_controller = {"namespaceSelector": _namespace_named(surroundings.ingress_namespace)}
-    dns = {
-        "namespaceSelector": _namespace_named(surroundings.dns_namespace),
-        "podSelector": {"matchLabels": dict(surroundings.dns_labels)},
-    }
+    ingress_controller = [
+        {"namespaceSelector": _namespace_named(surroundings.ingress_namespace)},
+        *_blocks(surroundings.ingress_cidrs),
+    ]
+    dns = [
+        {
+            "namespaceSelector": _namespace_named(surroundings.dns_namespace),
+            "podSelector": {"matchLabels": dict(surroundings.dns_labels)},
+        },
+        *_blocks(surroundings.dns_cidrs),
+    ]
     dns_ports = [{"protocol": protocol, "port": port} for port in surroundings.dns_ports for protocol in ("UDP", "TCP")]
     internet = {
         "ipBlock": {"cidr": "0.0.0.0/0", "except": sorted({*PRIVATE_CIDRS, *surroundings.cluster_cidrs})},
@@ -144,12 +161,12 @@ def network_policies(store_id: str, surroundings: Surroundings, labels: Mapping[
         "dns": {
             "podSelector": {},
             "policyTypes": ["Egress"],
-            "egress": [{"to": [dns], "ports": dns_ports}],
+            "egress": [{"to": dns, "ports": dns_ports}],
         },
         "wordpress": {
             **wordpress,
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"from": [ingress_controller], "ports": [_tcp(WORDPRESS_PORT)]}],
+            "ingress": [{"from": ingress_controller, "ports": [_tcp(WORDPRESS_PORT)]}],
             "egress": [
                 {"to": [mariadb], "ports": [_tcp(MARIADB_PORT)]},
                 {"to": [internet], "ports": [_tcp(HTTPS_PORT)]},
@@ -159,6 +176,12 @@ def network_policies(store_id: str, surroundings: Surroundings, labels: Mapping[
             **mariadb,
             "policyTypes": ["Ingress"],
             "ingress": [{"from": [wordpress], "ports": [_tcp(MARIADB_PORT)]}],
+        },
+        # The certificate authority asks through the ingress controller; cert-manager itself calls no solver.
+        "acme-solver": {
+            "podSelector": {"matchLabels": dict(SOLVER_LABELS)},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": ingress_controller, "ports": [_tcp(SOLVER_PORT)]}],
         },
     }
     return {name: {"metadata": _metadata(store_id, name, labels), "spec": spec} for name, spec in specs.items()}
@@ -180,6 +203,10 @@ def _metadata(store_id: str, name: str, labels: Mapping[str, str]) -> Object:
 
 def _namespace_named(name: str) -> Object:
     return {"matchLabels": {"kubernetes.io/metadata.name": name}}
+
+
+def _blocks(cidrs: Sequence[str]) -> list[Object]:
+    return [{"ipBlock": {"cidr": cidr}} for cidr in cidrs]
 
 
 def _tcp(port: int) -> Object:

@@ -5,24 +5,34 @@ The only reader of `pulumi.Config`. The gate reads the same file without an engi
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from components import naming
-from components.objects import Quota, Surroundings
+from components.objects import DNS_PORT, Quota, Surroundings
 from stacks.errors import ManifestError, Problem
 
 _PREFIX: Final = f"{naming.PROJECT}:"
+# The engine hands lists over as JSON.
+_LISTS: Final = frozenset({"clusterCidrs", "dnsCidrs", "dnsPorts", "ingressCidrs"})
+
+
+def _range_of_ipv4(text: str) -> str:
+    """Return the range if it is one; policies put it beside other ranges of IPv4."""
+    return str(ipaddress.IPv4Network(text))
+
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi|Ti|k|M|G|T)?$")]
+Cidr = Annotated[str, AfterValidator(_range_of_ipv4)]
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 
 
@@ -44,7 +54,13 @@ class Settings(BaseModel):
     """The uid of the one right cluster's kube-system namespace; None takes the first cluster met and records it."""
     ingress_namespace: DnsLabel = "ingress-nginx"
     """Where the ingress controller's pods run: the only ones that may call a shop."""
-    cluster_cidrs: tuple[str, ...] = ()
+    ingress_cidrs: tuple[Cidr, ...] = ()
+    """The nodes' addresses, where the ingress controller runs on the nodes' own network: they may call a shop too."""
+    dns_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (DNS_PORT,)
+    """The name server's ports in its own pods, which may differ from those of its Service (OpenShift: 5353)."""
+    dns_cidrs: tuple[Cidr, ...] = ()
+    """Where a name server on the nodes' own network answers (NodeLocal DNSCache: 169.254.20.10/32)."""
+    cluster_cidrs: tuple[Cidr, ...] = ()
     """Ranges of pods, services and nodes outside of the private ones, which shops must not call."""
     platform_key_version: Positive = 1
     """The version of the platform key that the webhooks' secrets come from; see docs/platform-key.md."""
@@ -91,7 +107,13 @@ class Settings(BaseModel):
     @property
     def surroundings(self) -> Surroundings:
         """Return what the cluster looks like from a store."""
-        return Surroundings(ingress_namespace=self.ingress_namespace, cluster_cidrs=self.cluster_cidrs)
+        return Surroundings(
+            ingress_namespace=self.ingress_namespace,
+            ingress_cidrs=self.ingress_cidrs,
+            dns_ports=self.dns_ports,
+            dns_cidrs=self.dns_cidrs,
+            cluster_cidrs=self.cluster_cidrs,
+        )
 
 
 def settings_file(environment: str) -> str:
@@ -170,8 +192,8 @@ def from_engine() -> Settings:
     config = pulumi.Config(naming.PROJECT)
     names = {field.alias or name for name, field in Settings.model_fields.items()}
     found = {name: value for name in names if (value := config.get(name)) is not None}
-    if "clusterCidrs" in found:
-        found["clusterCidrs"] = config.require_object("clusterCidrs")
+    for name in _LISTS & found.keys():
+        found[name] = config.require_object(name)
     return parse(found, f"the config of stack {pulumi.get_stack()}")
 
 

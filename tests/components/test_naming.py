@@ -60,7 +60,7 @@ def test_the_name_scheme_is_state_and_does_not_change() -> None:
     assert naming.namespace("tea-x7k2m") == "store-tea-x7k2m"
     assert naming.COMPONENT_TYPE == "stores:index:StoreTenant"
     assert sorted(desired.PARTS) == [
-        "credentials", "limits", "mariadb-password", "mariadb-root-password", "namespace", "policy-default-deny",
-        "policy-dns", "policy-mariadb", "policy-wordpress", "quota", "release", "service-account",
-        "wordpress-password", "wordpress-salts",
+        "credentials", "limits", "mariadb-password", "mariadb-root-password", "namespace", "policy-acme-solver",
+        "policy-default-deny", "policy-dns", "policy-mariadb", "policy-wordpress", "quota", "release",
+        "service-account", "wordpress-password", "wordpress-salts",
     ]  # fmt: skip

@@ -88,6 +88,29 @@ def test_the_clusters_own_ranges_are_closed_too() -> None:
     assert _is_open(policies, "203.0.114.7")
 
 
+def test_only_the_ingress_controller_reaches_a_solver_of_certificate_challenges(policies: dict[str, Any]) -> None:
+    spec = policies["acme-solver"]["spec"]
+    assert spec["podSelector"] == {"matchLabels": {"acme.cert-manager.io/http01-solver": "true"}}
+    (rule,) = spec["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8089}]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}]
+
+
+def test_an_ingress_controller_on_the_nodes_network_is_admitted_by_its_addresses() -> None:
+    policies = objects.network_policies(STORE, Surroundings(ingress_cidrs=("10.0.0.0/24",)), LABELS)
+    for name in ("wordpress", "acme-solver"):
+        (rule,) = policies[name]["spec"]["ingress"]
+        assert rule["from"][1:] == [{"ipBlock": {"cidr": "10.0.0.0/24"}}]
+    assert "ipBlock" not in str(policies["mariadb"])
+
+
+def test_a_name_server_elsewhere_is_reached_where_the_settings_say() -> None:
+    surroundings = Surroundings(dns_ports=(53, 5353), dns_cidrs=("169.254.20.10/32",))
+    (rule,) = objects.network_policies(STORE, surroundings, LABELS)["dns"]["spec"]["egress"]
+    assert rule["to"][1:] == [{"ipBlock": {"cidr": "169.254.20.10/32"}}]
+    assert {port["port"] for port in rule["ports"]} == {53, 5353}
+
+
 def _is_open(policies: dict[str, Any], address: str) -> bool:
     (rule,) = [rule for rule in policies["wordpress"]["spec"]["egress"] if "ipBlock" in rule["to"][0]]
     assert rule["ports"] == [{"protocol": "TCP", "port": 443}]

@@ -63,6 +63,15 @@ def test_a_stack_without_config_plans_nothing() -> None:
         settings.parse({}, "the config of stack prod-02")
 
 
+@pytest.mark.parametrize("key", ["clusterCidrs", "ingressCidrs", "dnsCidrs"])
+@pytest.mark.parametrize("value", ["10.0.0.1/24", "fd00::/8", "nodes"])
+def test_what_is_no_range_of_ipv4_is_refused(tmp_path: Path, key: str, value: str) -> None:
+    write(tmp_path, f"config:\n  stores:environment: local\n  stores:protected: false\n  stores:{key}: ['{value}']\n")
+    (problem,) = problems(tmp_path)
+    assert problem.startswith(f"Pulumi.local.yaml: stores:{key}.0: ")
+    assert f"(it is '{value}')" in problem
+
+
 def test_the_file_of_another_environment_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "config:\n  stores:environment: prod\n  stores:protected: false\n")
     assert problems(tmp_path) == [
@@ -100,6 +109,9 @@ def test_the_projects_config_schema_says_what_the_settings_say() -> None:
         "stores:context",
         "stores:clusterUid",
         "stores:clusterCidrs",
+        "stores:ingressCidrs",
+        "stores:dnsPorts",
+        "stores:dnsCidrs",
         "stores:urlPort",
         "stores:httpsPort",
         "stores:caFile",
