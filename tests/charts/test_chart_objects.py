@@ -46,6 +46,7 @@ def test_a_store_consists_of_these_objects(rendered: Rendered) -> None:
         ("ConfigMap", f"{RELEASE}-wordpress-php"),
         ("ConfigMap", f"{RELEASE}-wordpress-install"),
         ("ConfigMap", f"{RELEASE}-wordpress-cron"),
+        ("ConfigMap", f"{RELEASE}-wordpress-platform"),
         ("PersistentVolumeClaim", f"{RELEASE}-uploads"),
         ("StatefulSet", f"{RELEASE}-mariadb"),
         ("Service", f"{RELEASE}-mariadb"),
@@ -142,6 +143,28 @@ def test_every_secret_file_that_a_variable_names_is_mounted(rendered: Rendered) 
         # The first init container only needs the variables' names, to know that there are settings.
         if container["name"] != "wordpress-files":
             assert named <= secret_keys(pod, container), name
+
+
+def test_only_the_containers_that_sign_or_send_can_read_what_they_need_for_it(chart: Chart, rendered: Rendered) -> None:
+    def readers(release: Rendered, folder: str) -> set[str]:
+        return {name for name, container in release.containers() if folder in mounts(container)}
+
+    assert readers(rendered, "/etc/store/webhook") == readers(rendered, "/etc/store/smtp") == set()
+    receiver = chart.render({"webhooks": {"receiverUrl": "https://receiver.example.com/{store}"}})
+    assert readers(receiver, "/etc/store/webhook") == {"wordpress/install", "wordpress/cron"}
+    smtp = {"host": "smtp.example.com", "user": "shop", "existingSecret": "smtp"}
+    mail = chart.render({"mail": {"smtp": smtp}})
+    assert readers(mail, "/etc/store/smtp") == {"wordpress/install", "wordpress/wordpress", "wordpress/cron"}
+    settings = json.loads(mail.one("ConfigMap", "wordpress-platform")["data"]["settings.json"])
+    assert settings["mail"]["user"] == "shop"
+    assert settings["receiver"] is None
+    settings = json.loads(receiver.one("ConfigMap", "wordpress-platform")["data"]["settings.json"])
+    assert settings["receiver"]["url"] == f"https://receiver.example.com/{RELEASE}"
+
+
+def test_the_platforms_own_plugins_are_read_only_in_every_container_that_loads_wordpress(rendered: Rendered) -> None:
+    for name in ("install", "wordpress", "cron"):
+        assert mounts(rendered.container(name))["/var/www/html/wp-content/mu-plugins"]["readOnly"] is True, name
 
 
 def test_the_credentials_secret_is_the_platforms_or_the_given_one(chart: Chart, rendered: Rendered) -> None:

@@ -35,9 +35,15 @@ OTHER: Mapping[str, Any] = {
     "ingress.scheme": "https",
     "ingress.port": 8081,
     "web.resources.limits.memory": "1Gi",
+    "webhooks.receiverUrl": "http://receiver.example.com:9000/hooks/{store}",
+    "webhooks.ca.configMap": "authorities",
+    "mail.smtp.encryption": "tls",
+    "mail.smtp.from": "shop@example.com",
 }
 
 TLS_ON = {"scheme": "https", "port": 443, "tls": {"enabled": True, "secretName": "own"}}
+RECEIVER = {"receiverUrl": "https://receiver.example.com"}
+SMTP = {"host": "smtp.example.com", "user": "shop", "existingSecret": "smtp"}
 
 # What must be set as well for a value to be allowed, or to have an effect.
 NEEDS: Mapping[str, Mapping[str, Any]] = {
@@ -46,6 +52,14 @@ NEEDS: Mapping[str, Mapping[str, Any]] = {
     "ingress.scheme": {"ingress": {"port": 8080}},
     "ingress.tls.secretName": {"ingress": TLS_ON},
     "ingress.tls.clusterIssuer": {"ingress": TLS_ON},
+    "webhooks.ca.configMap": {"webhooks": RECEIVER},
+    "webhooks.ca.key": {"webhooks": RECEIVER | {"ca": {"configMap": "authorities"}}},
+    **{
+        f"mail.smtp.{name}": {"mail": {"smtp": SMTP}}
+        for name in ("port", "encryption", "user", "existingSecret", "existingSecretKey", "from", "fromName")
+    },
+    "mail.smtp.ca.configMap": {"mail": {"smtp": SMTP}},
+    "mail.smtp.ca.key": {"mail": {"smtp": SMTP | {"ca": {"configMap": "authorities"}}}},
 }
 
 # The chart refuses it unless other values change with it; that it is read is shown by the tests of certificates.
@@ -99,6 +113,16 @@ def test_a_value_that_is_taken_away_is_refused_by_name(chart: Chart, path: tuple
         ("web.shutdown.graceSeconds", [20, 600], [10, 601]),
         ("install.waitSeconds", [10, 3600], [9, 3601]),
         ("cron.intervalSeconds", [10, 3600], [9, 3601]),
+        ("cron.queueSeconds", [1, 60], [0, 61]),
+        ("webhooks.keepDays", [1, 365], [0, 366]),
+        (
+            "webhooks.receiverUrl",
+            ["", "https://a.example.com", "http://a.b.svc:9000/hooks/{store}"],
+            ["ftp://a", "https://user:password@a", "https://a/?key=1", "https://a b", "a.example.com", "https://a/\n"],
+        ),
+        ("mail.smtp.port", [1, 65535], [0, 65536, "587"]),
+        ("mail.smtp.encryption", ["starttls", "tls", "none"], ["", "ssl", "STARTTLS"]),
+        ("mail.smtp.host", [""], ["a b", "user@host", "https://a"]),
         ("database.maxConnections", [10, 10000], [9, 10001]),
         ("database.innodbBufferPoolSizeMib", [0, 16, 65536], [15, 65537]),
         ("database.name", ["wp_1"], ["", "1wp", "wp-1", "x`; DROP", "a" * 65]),
@@ -183,6 +207,41 @@ def test_values_are_refused_from_their_bounds_on(
             (
                 "web.shutdown.graceSeconds: 45 leaves less than 10 seconds after web.shutdown.drainSeconds 36; "
                 "set at least 46"
+            ),
+        ),
+        (
+            {"mail": {"smtp": SMTP | {"existingSecret": ""}}},
+            (
+                'mail.smtp.existingSecret: empty, but mail.smtp.user is "shop"; '
+                "name the Secret with the password, or empty mail.smtp.user"
+            ),
+        ),
+        (
+            {"mail": {"smtp": SMTP | {"user": ""}}},
+            (
+                'mail.smtp.user: empty, so the password of mail.smtp.existingSecret "smtp" would do nothing; '
+                "set mail.smtp.user, or empty mail.smtp.existingSecret"
+            ),
+        ),
+        (
+            {"mail": {"smtp": SMTP | {"encryption": "none"}}},
+            (
+                "mail.smtp.encryption: none, so the password of mail.smtp.user would travel in the clear; "
+                "set it to starttls or tls, or empty mail.smtp.user"
+            ),
+        ),
+        (
+            {"mail": {"smtp": {"from": "shop@example.com"}}},
+            (
+                "mail.smtp.host: empty, so the other values of mail.smtp would do nothing; "
+                "set mail.smtp.host, or empty them"
+            ),
+        ),
+        (
+            {"webhooks": {"receiverUrl": "http://receiver.example.com", "ca": {"configMap": "authorities"}}},
+            (
+                "webhooks.ca.configMap: authorities would do nothing, because webhooks.receiverUrl is "
+                '"http://receiver.example.com"; set an https URL, or empty webhooks.ca.configMap'
             ),
         ),
     ],

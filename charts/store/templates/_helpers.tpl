@@ -49,6 +49,46 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{ .Values.ingress.scheme }}://{{ include "store.hostHeader" . }}
 {{- end }}
 
+{{/* Address of the one receiver of this shop's events, or nothing. */}}
+{{- define "store.receiverUrl" -}}
+{{ .Values.webhooks.receiverUrl | replace "{store}" .Release.Name }}
+{{- end }}
+
+{{/* Mounts of every container that runs WordPress: the platform's own plugins and what they are told. Nested in the code,
+     so that they are the same whether that is a volume or comes from the image at each start. */}}
+{{- define "store.platformMounts" -}}
+- name: mu-plugins
+  mountPath: /var/www/html/wp-content/mu-plugins
+  readOnly: true
+- name: platform
+  mountPath: /etc/store/platform
+  readOnly: true
+{{- if and .Values.webhooks.receiverUrl .Values.webhooks.ca.configMap }}
+- name: webhook-ca
+  mountPath: /etc/store/webhook-ca
+  readOnly: true
+{{- end }}
+{{- if .Values.mail.smtp.existingSecret }}
+- name: smtp
+  mountPath: /etc/store/smtp
+  readOnly: true
+{{- end }}
+{{- if and .Values.mail.smtp.host .Values.mail.smtp.ca.configMap }}
+- name: smtp-ca
+  mountPath: /etc/store/smtp-ca
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* Mount of the secret that events are signed with, for the two containers that need it. */}}
+{{- define "store.webhookMount" -}}
+{{- if .Values.webhooks.receiverUrl }}
+- name: webhook
+  mountPath: /etc/store/webhook
+  readOnly: true
+{{- end }}
+{{- end }}
+
 {{/* What the ingress controller would send: WordPress answers any other host or scheme by a redirect. */}}
 {{- define "store.probeHeaders" -}}
 - name: Host
@@ -166,6 +206,22 @@ seccompProfile:
 {{- end }}
 {{- if and $tls.enabled (not $ingress.enabled) }}
 {{- $problems = append $problems "ingress.tls.enabled: true, but ingress.enabled is false; set ingress.enabled to true, or ingress.tls.enabled to false" }}
+{{- end }}
+{{- $smtp := .Values.mail.smtp }}
+{{- if and $smtp.user (not $smtp.existingSecret) }}
+{{- $problems = append $problems (printf "mail.smtp.existingSecret: empty, but mail.smtp.user is %q; name the Secret with the password, or empty mail.smtp.user" $smtp.user) }}
+{{- end }}
+{{- if and $smtp.existingSecret (not $smtp.user) }}
+{{- $problems = append $problems (printf "mail.smtp.user: empty, so the password of mail.smtp.existingSecret %q would do nothing; set mail.smtp.user, or empty mail.smtp.existingSecret" $smtp.existingSecret) }}
+{{- end }}
+{{- if and $smtp.user (eq $smtp.encryption "none") }}
+{{- $problems = append $problems "mail.smtp.encryption: none, so the password of mail.smtp.user would travel in the clear; set it to starttls or tls, or empty mail.smtp.user" }}
+{{- end }}
+{{- if and (not $smtp.host) (or $smtp.user $smtp.from $smtp.fromName $smtp.ca.configMap) }}
+{{- $problems = append $problems "mail.smtp.host: empty, so the other values of mail.smtp would do nothing; set mail.smtp.host, or empty them" }}
+{{- end }}
+{{- if and .Values.webhooks.ca.configMap (not (hasPrefix "https://" .Values.webhooks.receiverUrl)) }}
+{{- $problems = append $problems (printf "webhooks.ca.configMap: %s would do nothing, because webhooks.receiverUrl is %q; set an https URL, or empty webhooks.ca.configMap" .Values.webhooks.ca.configMap .Values.webhooks.receiverUrl) }}
 {{- end }}
 {{- if $problems }}
 {{- fail (printf "\n%s\n" (join "\n" $problems)) }}

@@ -1,0 +1,73 @@
+<?php
+/** Runs a script that loads WordPress, in a process of its own that always ends. */
+
+declare(strict_types=1);
+
+final class Child
+{
+    /** What a script that was asked to end, or to stop with the pod, still gets. */
+    private const GRACE_S = 10;
+    private const STOPPING_S = 20;
+    private const OUTPUT_BYTES = 4000;
+
+    /**
+     * @param Closure(): void $beat called while a script runs
+     * @param Closure(): bool $stopping whether the pod is to stop
+     */
+    public function __construct(
+        private readonly Problems $problems,
+        private readonly Closure $beat,
+        private readonly Closure $stopping,
+    ) {
+    }
+
+    /** The script has run. Whether it reached its last line; if not, that is a problem of `$topic`, with its last words. */
+    public function run(string $topic, string $script, int $limit_s): bool
+    {
+        $process = proc_open(
+            [PHP_BINARY, $script],
+            [0 => ['file', '/dev/null', 'r'], 1 => ['pipe', 'w'], 2 => ['redirect', 1]],
+            $pipes,
+        );
+        if ($process === false) {
+            $this->problems->report($topic, basename($script) . ' could not be started');
+            return false;
+        }
+        stream_set_blocking($pipes[1], false);
+        $output = '';
+        $deadline_s = hrtime(true) / 1e9 + $limit_s;
+        $ended = null;
+        while (true) {
+            $output = substr($output . stream_get_contents($pipes[1]), -self::OUTPUT_BYTES);
+            $status = proc_get_status($process);
+            if (!$status['running']) {
+                break;
+            }
+            ($this->beat)();
+            $now_s = hrtime(true) / 1e9;
+            if ($ended === null && ($this->stopping)()) {
+                $deadline_s = min($deadline_s, $now_s + self::STOPPING_S);
+                $ended = 'the pod stops';
+            }
+            if ($now_s >= $deadline_s) {
+                proc_terminate($process, $now_s >= $deadline_s + self::GRACE_S ? 9 : 15);
+                $ended ??= "it took longer than $limit_s s";
+            }
+            usleep(50_000);
+        }
+        $output = substr($output . stream_get_contents($pipes[1]), -self::OUTPUT_BYTES);
+        fclose($pipes[1]);
+        proc_close($process);
+        if ($status['exitcode'] === 0) {
+            $this->problems->report($topic, null);
+            return true;
+        }
+        $how = $status['signaled'] ? "was ended by signal {$status['termsig']}" : "ended with code {$status['exitcode']}";
+        $words = trim(mb_substr(mb_scrub(strip_tags($output)), -300));
+        $this->problems->report(
+            $topic,
+            basename($script) . " $how" . ($ended === null ? '' : ", because $ended") . ($words === '' ? '' : ": $words"),
+        );
+        return false;
+    }
+}
