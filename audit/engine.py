@@ -185,6 +185,32 @@ class Engine:
             return recorder.result(cancelled=cancelled)
         return recorder.result()
 
+    def clear(self, cell: str, *, pending: bool) -> bool:
+        """Remove what a killed engine has left of a cell: its lock, and operations that it began and never ended.
+
+        Only for who holds the cell's lease. Returns whether there was anything. A lock whose process lives stays, and
+        raises EngineLockedError. Objects that an operation made meanwhile are found again by the next run.
+        """
+        try:
+            stack = self._stack(cell, RunOptions(), create=False)
+            exported = stack.export_stack()
+            deployment = {**(exported.deployment or {}), "pending_operations": []}
+            document = json.dumps({"version": exported.version, "deployment": deployment})
+            arguments = ["stack", "import", "--stack", stack.name]
+            try:
+                # Importing takes the lock, so that a live engine is noticed.
+                self._pulumi().feed(arguments, document, self._folder, self._variables())
+            except CommandError as error:
+                locked = self._translate(error, cell)
+                if not isinstance(locked, EngineLockedError) or not locked.abandoned:
+                    raise locked from None
+                stack.cancel()
+                self._pulumi().feed(arguments, document, self._folder, self._variables())
+                return True
+        except CommandError as error:
+            raise self._translate(error, cell) from None
+        return pending
+
     def plant(self, cell: str, values: Mapping[str, Mapping[str, str]]) -> None:
         """Put the generated values of live stores into a state that lost them, encrypted; see `audit.recovery`.
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from audit import held as holding
 from audit import observation as observations
@@ -22,12 +22,14 @@ from audit.ledger import Ledger
 from audit.limits import Limits, OwnerLimits
 from audit.observation import Observation
 from audit.plan import CHANGING, Plan, StorePlan, count_operations, limit_use
-from audit.reconcile import take_over
+from audit.reconcile import Reconciliation, take_over
 from audit.records import Actor, NewEntry, RunRequest, StoreRow, Usage
 from audit.run import ProgressEvent, Report, Run, RunResult, StoreResult
 from audit.target import Target
+from audit.tickets import Issued, TicketRun, check_validity
 from components import naming
 from stacks import manifest as manifests
+from stacks import platform_key
 from stacks import settings as settings_module
 from stacks.cluster import Cluster
 from stacks.desired import caps
@@ -35,8 +37,11 @@ from stacks.errors import StoresError, UsageError
 from stacks.manifest import Manifest
 from stacks.program import RunOptions
 from stacks.settings import Settings
+from stacks.ticket import Ticket
 
 ADMIN_USER = "admin"
+
+AnyRun = TypeVar("AnyRun", bound=Run)
 
 
 @dataclass(frozen=True)
@@ -135,15 +140,44 @@ class Gate:
 
         Raises before anything was changed; what went wrong with single stores is in the result.
         """
-        run = self._run(actor, report, overwrite_drift=overwrite_drift)
+        run = self._run(actor, report, Run, overwrite_drift=overwrite_drift)
         return run.execute(self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key))
+
+    def admit(
+        self,
+        file: Path,
+        *,
+        actor: Actor,
+        valid_s: int,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        report: Report = lambda _event: None,
+    ) -> Issued:
+        """Admit what the manifest asks for, for one plain `pulumi up`, and leave the ticket in a new file.
+
+        The cells stay held until the ticket is closed or has ended.
+        """
+        check_validity(valid_s)
+        run = self._run(actor, report, TicketRun)
+        return run.issue(self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key), file, valid_s)
+
+    def close_ticket(self, file: Path, *, actor: Actor, report: Report = lambda _event: None) -> RunResult:
+        """Put on record what was done with a ticket, and give its cells back."""
+        ticket = Ticket.read(file, platform_key.load(self.root, self.settings))
+        return self._run(actor, report, TicketRun).close(ticket)
+
+    def reconcile(self, *, actor: Actor, report: Report = lambda _event: None) -> RunResult:
+        """Settle what runs left open, by looking, and the status of every store. Changes nothing in the cluster."""
+        return self._run(actor, report, Reconciliation).settle_all()
 
     def take_over(self, *, actor: Actor, report: Report = lambda _event: None) -> RunResult:
         """Rebuild a lost state from the live objects of the manifest's stores; nothing in the cluster changes."""
-        return take_over(self._run(actor, report))
+        return take_over(self._run(actor, report, Run))
 
-    def _run(self, actor: Actor, report: Report, *, overwrite_drift: bool = False) -> Run:
-        return Run(
+    def _run(
+        self, actor: Actor, report: Report, kind: type[AnyRun], *, overwrite_drift: bool = False
+    ) -> AnyRun:
+        return kind(
             root=self.root,
             settings=self.settings,
             manifest=self.manifest(),

@@ -11,7 +11,7 @@ from typing import Final
 from audit import observation as observations
 from audit.observation import Observation
 from audit.plan import Action
-from audit.records import NewEntry, Status, StoreRecord
+from audit.records import NewEntry, Status, StoreRecord, StoreRow
 from audit.recovery import generated_values
 from audit.run import Run, RunResult, StoreResult
 from components import naming
@@ -19,6 +19,50 @@ from stacks.errors import Problem, StoreFailedError
 from stacks.program import RunOptions
 
 STATE_IMPORT: Final = "state.import"
+
+
+class Reconciliation(Run):
+    """A run that only settles: what others left open, and how every store is."""
+
+    def settle_all(self) -> RunResult:
+        """Close every run that ended without an outcome, break what it left of the engine's lock, ask every store.
+
+        What was found is on record. Nothing is applied; a store that is not as it should be is told.
+        """
+        with self.session() as leases:
+            # Closes the open runs; their cells' leases are ours, so they are over.
+            observation = self._observe(leases)
+            for cell, snapshot in observation.snapshots.items():
+                if snapshot.exists and self.engine.clear(cell, pending=bool(snapshot.pending)):
+                    self.tell(None, f"cell {cell}: a lock or an unfinished operation of a killed run was cleared")
+            results = [self._looked_at(observation, row) for row in observation.rows.values() if row.holds_slot]
+        problems = [
+            Problem(f"store '{result.store_id}'", result.reason or result.status, "run `stores up`")
+            for result in results
+            if result.status not in ("Ready", "Deleting")
+        ]
+        error = StoreFailedError.of(problems) if problems else None
+        return RunResult(self.run_id, tuple(results), nothing_to_do=True, exit_error=error)
+
+    def _looked_at(self, observation: Observation, row: StoreRow) -> StoreResult:
+        """Return the store as it is now, and leave that on record. What is being deleted stays so until it is gone."""
+        store_id, environment = row.store_id, self.settings.environment
+        namespace = self.cluster.namespace(naming.namespace(store_id))
+        applied = observation.applied(store_id)
+        status, reason, content = row.status, row.status_reason, row.content
+        if row.status == "Deleting":
+            if namespace is None and observation.cell_of(store_id) is None:
+                status, reason = "Deleted", "its namespace is gone"
+        elif applied is not None:
+            answer = self.entrance.ask(store_id, str(applied["url"]))
+            status, reason = ("Ready", None) if answer.ok else ("Failed", f"{applied['url']}: {answer.detail}")
+            content = answer.content
+        if (status, reason) != (row.status, row.status_reason):
+            self.tell(store_id, reason or "answers", status)
+        self.ledger.mark(
+            environment, store_id, status, reason, run_id=self.run_id, actor=self.actor, url=row.url, content=content
+        )
+        return StoreResult(store_id, Action.UNTOUCHED, status, row.url, reason, 0.0, content)
 
 
 def take_over(run: Run) -> RunResult:

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from audit import aftermath, provenance
 from audit import observation as observations
-from audit import provenance
 from audit.engine import Engine, EngineResult, Step
 from audit.entrance import Entrance
 from audit.ledger import Ledger
@@ -155,7 +155,7 @@ class Run:
             observation = replace(
                 observation, rows={row.store_id: row for row in self.ledger.stores(self.settings.environment)}
             )
-        self._close_crashed(leases)
+        self._close_crashed(observation, leases)
         return replace(observation, rows={row.store_id: row for row in self.ledger.stores(self.settings.environment)})
 
     def _adopt(self, observation: Observation) -> None:
@@ -187,26 +187,12 @@ class Run:
                 )
                 self.tell(store.store_id, store.reason or "", "Deleting")
 
-    def _close_crashed(self, leases: Sequence[Lease]) -> None:
+    def _close_crashed(self, observation: Observation, leases: Sequence[Lease]) -> None:
         """Give an outcome to every intent of a run that ended without one: its lease is ours now, so it is over."""
         for run in self.ledger.open_runs(self.settings.environment):
             self.tell(None, f"run {run.run_id} of {run.actor.name} ended without an outcome; closing it")
-            reason = f"run {run.run_id} ended before it could say what happened"
-            self.ledger.settle(
-                run.run_id,
-                [
-                    StoreOutcome(
-                        store_id=change.store_id,
-                        outcome="failure",
-                        status="Deleting" if change.action == "store.delete" else "Failed",
-                        reason=reason,
-                        reached_engine=True,
-                    )
-                    for change in run.changes
-                ],
-                actor=self.actor,
-                leases=leases,
-            )
+            outcomes = aftermath.outcomes(run, observation, self.cluster, self.entrance)
+            self.ledger.settle(run.run_id, outcomes, actor=self.actor, leases=leases)
 
     def _apply(
         self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission

@@ -10,7 +10,7 @@ import click
 from cli.markdown import plan_comment
 from cli.output import destination
 from cli.progress import RunProgress
-from cli.render import print_plan, print_run
+from cli.render import print_admission, print_plan, print_run
 from cli.session import Session, common, examples, json_option
 from stacks.errors import ChangesPendingError
 
@@ -142,22 +142,91 @@ def up(
     print_run(session, result, as_json=as_json)
 
 
-@click.command(epilog=examples("stores reconcile --import"))
+@click.command(
+    epilog=examples(
+        "stores admit --env prod --output ticket.json --valid 30",
+        "STORES_TICKET_FILE=ticket.json pulumi up --stack prod",
+        "stores reconcile --env prod --ticket ticket.json",
+    )
+)
+@click.option(
+    "--output",
+    "file",
+    metavar="FILE",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The new file for the ticket; it must not exist.",
+)
+@click.option(
+    "--valid",
+    "valid_min",
+    metavar="MINUTES",
+    type=click.IntRange(1, 240),
+    default=30,
+    show_default=True,
+    help="How long the ticket holds. Nobody else can change its cells meanwhile.",
+)
 @json_option
+@click.option("--reason", help="Why; stored in the audit log with every change of the run.")
+@click.option("--idempotency-key", metavar="KEY", help="Admit the same request at most once.")
+@click.pass_obj
+@common
+def admit(
+    session: Session, *, file: Path, valid_min: int, as_json: bool, reason: str | None, idempotency_key: str | None
+) -> None:
+    """Get leave for one plain `pulumi up` of a protected environment: limits and audit trail now, the engine by hand.
+
+    The ticket names what was admitted, for exactly this manifest and cluster. Removals are not among it: those only
+    `stores up` does. Afterwards `stores reconcile --ticket FILE` puts on record what was done and frees the cells;
+    a ticket that nobody closed is settled by the next `stores up` after its end.
+    """
+    with session.gate() as gate, RunProgress(session.output) as progress:
+        issued = gate.admit(
+            file,
+            actor=session.actor(),
+            valid_s=valid_min * 60,
+            reason=reason,
+            idempotency_key=idempotency_key,
+            report=progress,
+        )
+    print_admission(session, issued, file, as_json=as_json)
+
+
+@click.command(
+    epilog=examples("stores reconcile", "stores reconcile --env prod --ticket ticket.json", "stores reconcile --import")
+)
+@json_option
+@click.option(
+    "--ticket",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Close this ticket of `stores admit`: put on record what was done with it, and free its cells.",
+)
 @click.option(
     "--import",
     "import_state",
     is_flag=True,
-    required=True,
     help="Rebuild the engine's state from the live objects, for stores that it has lost.",
 )
 @click.pass_obj
 @common
-def reconcile(session: Session, *, as_json: bool, import_state: bool) -> None:  # noqa: ARG001 - required, so True
-    """Bring a lost state back in line with what exists. Changes no object in the cluster."""
+def reconcile(session: Session, *, as_json: bool, ticket: Path | None, import_state: bool) -> None:
+    """Bring ledger and state back in line with what exists. Changes no object in the cluster.
+
+    Every run that was killed gets its outcomes, found by looking at state, cluster and shop; an engine's lock and
+    unfinished operations that it left are cleared; every store is asked how it is. `stores up` does the same before its
+    own work, so this is for knowing without changing.
+    """
+    if ticket is not None and import_state:
+        raise click.UsageError("Give --ticket or --import, not both.")
     with session.gate() as gate, RunProgress(session.output) as progress:
-        result = gate.take_over(actor=session.actor(), report=progress)
+        if ticket is not None:
+            result = gate.close_ticket(ticket, actor=session.actor(), report=progress)
+        elif import_state:
+            result = gate.take_over(actor=session.actor(), report=progress)
+        else:
+            result = gate.reconcile(actor=session.actor(), report=progress)
     print_run(session, result, as_json=as_json)
 
 
-COMMANDS = (plan, up, reconcile)
+COMMANDS = (plan, up, admit, reconcile)

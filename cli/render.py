@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cli.output import Output, duration, moment
 from cli.session import Session
+from components import naming
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from audit.gate import RunResult, StoreResult, StoreStatus
     from audit.plan import Plan, PropertyChange, StorePlan
     from audit.records import Usage
+    from audit.tickets import Issued
 
 _SIGNS: Final = {"create": "+", "update": "~", "retry": "~", "delete": "-", "scheduled": "-", "held": "="}
 _LONGEST_VALUE: Final = 60
@@ -57,6 +61,34 @@ def print_run(session: Session, result: RunResult, *, as_json: bool) -> None:
         _print_results(session, result)
     if result.exit_error is not None:
         raise result.exit_error
+
+
+def print_admission(session: Session, issued: Issued, file: Path, *, as_json: bool) -> None:
+    """Print what a ticket was given for, and what to do with it; then raise what makes the exit code."""
+    output, ticket = session.output, issued.ticket
+    if as_json:
+        output.json(
+            {
+                "ticket": str(file) if ticket is not None else None,
+                "run_id": ticket.run_id if ticket is not None else None,
+                "expires_at": ticket.expires_at if ticket is not None else None,
+                "cells": ticket.cells if ticket is not None else (),
+                "admitted": [change.store_id for change in issued.admission.admitted],
+                "denied": [str(denial.problem) for denial in issued.admission.denied],
+            }
+        )
+    elif ticket is None:
+        output.line("nothing was admitted" if issued.admission.denied else "nothing to do; no ticket was made")
+    else:
+        for change in issued.admission.admitted:
+            output.line(f"{change.store_id}: {change.action.removeprefix('store.').replace('_', ' ')} admitted")
+        output.line(f"ticket: {file}, until {moment(ticket.expires_at)}")
+        for cell in ticket.cells:
+            stack = naming.stack(ticket.environment, cell)
+            output.line(f"next: STORES_TICKET_FILE={file} pulumi up --stack {stack}")
+        output.line(f"then: {session.hint(f'reconcile --ticket {file}')}")
+    if issued.error is not None:
+        raise issued.error
 
 
 def print_statuses(output: Output, statuses: Sequence[StoreStatus]) -> None:

@@ -75,6 +75,10 @@ class PlatformKey:
             desired.BACKUP_PASSWORD: self.derive(desired.BACKUP_PASSWORD, store_id, FIRST_VERSION),
         }
 
+    def sign(self, purpose: str, text: str) -> str:
+        """Return the signature of a text of ours, 64 hexadecimal digits, by the first version."""
+        return self._digest(f"{purpose}:{text}", FIRST_VERSION)
+
     def fingerprints(self) -> dict[str, str]:
         """Return what tells versions apart without telling anything about them: 16 hexadecimal digits each."""
         return {str(version): self._digest("fingerprint:", version)[:16] for version in sorted(self.versions)}

@@ -20,6 +20,7 @@ from components.store_tenant import StoreTenant
 from stacks import manifest as manifests
 from stacks import platform_key
 from stacks import settings as settings_module
+from stacks import ticket as tickets
 from stacks.cluster import Cluster
 from stacks.desired import Plans, caps
 from stacks.errors import ClusterUnreachableError, RefusedError, StoresError
@@ -56,8 +57,8 @@ def run(root: Path, options: RunOptions | None = None) -> None:
         settings = settings_module.from_engine()
         manifest = manifests.load(root, settings.environment, caps(root, settings))
         if options is None:
-            _refuse_ungated(settings)
-        register(root, settings, manifest, options or RunOptions())
+            options = _ungated(root, settings, manifest)
+        register(root, settings, manifest, options)
     except StoresError as error:
         raise pulumi.RunError(str(error)) from None
 
@@ -88,14 +89,39 @@ def register(root: Path, settings: Settings, manifest: Manifest, options: RunOpt
         )
 
 
-def _refuse_ungated(settings: Settings) -> None:
-    """Raise RefusedError when a plain `pulumi up` would change a protected environment; previews are free."""
-    if settings.protected and not pulumi.runtime.is_dry_run():
-        raise RefusedError(
-            f"environment {settings.environment}",
-            "it is protected: a plain `pulumi up` asks no limit and leaves no audit trail",
-            f"run `stores up --env {settings.environment}`; `pulumi preview` works without it",
+def _ungated(root: Path, settings: Settings, manifest: Manifest) -> RunOptions:
+    """Return what a plain `pulumi` may do.
+
+    In a protected environment it may preview, and change what a ticket of the gate admits; for anything else it raises
+    RefusedError.
+    """
+    if not settings.protected:
+        return RunOptions()
+    ticket = tickets.from_environment(platform_key.load(root, settings))
+    if ticket is not None:
+        cell = cell_of(pulumi.get_stack(), settings.environment)
+        ticket.check(environment=settings.environment, cell=cell, manifest_digest=manifest.digest)
+        return RunOptions(
+            withheld=frozenset(ticket.withheld), frozen=ticket.frozen, cluster_uid=_the_cluster(ticket, settings)
         )
+    if pulumi.runtime.is_dry_run():
+        return RunOptions()
+    raise RefusedError(
+        f"environment {settings.environment}",
+        "it is protected: a plain `pulumi up` asks no limit and leaves no audit trail",
+        f"run `stores up --env {settings.environment}`, or get a ticket with `stores admit`; `pulumi preview` is free",
+    )
+
+
+def _the_cluster(ticket: tickets.Ticket, settings: Settings) -> str:
+    live = live_cluster_uid(settings)
+    if live != ticket.cluster_uid:
+        raise RefusedError(
+            f"ticket of run {ticket.run_id}",
+            f"it is for the cluster {ticket.cluster_uid}, and this one is {live}",
+            "choose the right kubeconfig context; nothing was changed",
+        )
+    return live
 
 
 def desired_store(plans: Plans, store: Store, options: RunOptions, settings: Settings) -> DesiredStore:

@@ -66,6 +66,38 @@ def test_a_plain_up_is_refused_and_a_preview_is_free(project: Project) -> None:
     assert [found for found in resources(project) if found["type"] != "pulumi:pulumi:Stack"] == []
 
 
+def test_a_ticket_lets_one_plain_up_make_what_was_admitted(project: Project) -> None:
+    ticket = project.root.parent / "ticket.json"
+    admitted = project.stores("admit", "--output", str(ticket), "--json")
+    assert admitted.code == 0, str(admitted)
+    assert admitted.data["admitted"] == [TEA]
+    locked = project.stores("up")
+    assert locked.code == 8, str(locked)
+
+    # What was admitted is this manifest, and no other.
+    project.write(store(TEA, title="Another shop"))
+    other = project.pulumi("up", "--stack", "local", "--yes", "--skip-preview", STORES_TICKET_FILE=str(ticket))
+    assert other.code != 0
+    assert "the manifest was changed since" in other.out + other.err
+    project.write(store(TEA))
+
+    plain = project.pulumi("up", "--stack", "local", "--yes", "--skip-preview", STORES_TICKET_FILE=str(ticket))
+    assert plain.code == 0, str(plain)
+    closed = project.stores("reconcile", "--ticket", str(ticket), "--json")
+    assert closed.code == 0, str(closed)
+    assert [(found["store_id"], found["status"]) for found in closed.data["stores"]] == [(TEA, "Ready")]
+    run = [
+        entry for entry in project.stores("audit", "list", "--json").data if entry["run_id"] == closed.data["run_id"]
+    ]
+    assert sorted(entry["outcome"] for entry in run if entry["action"] == "store.create") == ["success", "unknown"]
+
+
+def test_a_used_ticket_does_nothing_more(project: Project) -> None:
+    ticket = project.root.parent / "ticket.json"
+    again = project.stores("reconcile", "--ticket", str(ticket), "--json")
+    assert (again.code, again.data["nothing_to_do"]) == (0, True), str(again)
+
+
 def test_every_resource_is_protected(project: Project) -> None:
     done = project.stores("up")
     assert done.code == 0, str(done)

@@ -1,0 +1,52 @@
+"""What became of a run that ended without saying so, found by looking at state, cluster and shop; never by time.
+
+It reads only. Who settles by it holds the cells' leases, so nothing of the run is still under way.
+"""
+
+from __future__ import annotations
+
+from audit.entrance import Entrance
+from audit.observation import Observation
+from audit.records import Change, OpenRun, StoreOutcome
+from components import naming
+from stacks.cluster import Cluster
+
+_DELETE = "store.delete"
+
+
+def outcomes(run: OpenRun, observation: Observation, cluster: Cluster, entrance: Entrance) -> list[StoreOutcome]:
+    """Return one outcome per change of the run that has none."""
+    return [_outcome(run.run_id, change, observation, cluster, entrance) for change in run.changes]
+
+
+def _outcome(
+    run_id: str, change: Change, observation: Observation, cluster: Cluster, entrance: Entrance
+) -> StoreOutcome:
+    ended = f"run {run_id} ended before it could say what happened"
+    namespace = cluster.namespace(naming.namespace(change.store_id))
+    exists = namespace is not None or observation.cell_of(change.store_id) is not None
+    if change.action == _DELETE:
+        return _of_deletion(change.store_id, ended, exists=exists)
+    if not exists:
+        told = f"{ended}; nothing of the store exists"
+        return StoreOutcome(change.store_id, "failure", "Failed", reason=told, reached_engine=False)
+    return _of_change(change.store_id, ended, observation, entrance)
+
+
+def _of_deletion(store_id: str, ended: str, *, exists: bool) -> StoreOutcome:
+    if exists:
+        return StoreOutcome(store_id, "failure", "Deleting", reason=f"{ended}; the store is not gone yet")
+    return StoreOutcome(store_id, "success", "Deleted", reason=f"{ended}; the store is gone")
+
+
+def _of_change(store_id: str, ended: str, observation: Observation, entrance: Entrance) -> StoreOutcome:
+    wanted, applied = observation.desired.get(store_id), observation.applied(store_id)
+    if wanted is None or applied is None:
+        return StoreOutcome(store_id, "failure", "Failed", reason=f"{ended}; the store is not complete")
+    if applied != wanted.to_dict():
+        return StoreOutcome(store_id, "failure", "Failed", reason=f"{ended}; the change is not applied")
+    answer = entrance.ask(store_id, wanted.url)
+    if not answer.ok:
+        told = f"{ended}; the change is applied, but {wanted.url}: {answer.detail}"
+        return StoreOutcome(store_id, "failure", "Failed", reason=told, url=wanted.url)
+    return StoreOutcome(store_id, "success", "Ready", url=wanted.url, content=answer.content)
