@@ -25,6 +25,7 @@ from audit import observation as observations
 from audit.engine import Engine, EngineResult, Step
 from audit.entrance import Entrance
 from audit.ledger import Ledger
+from audit.losses import losses
 from audit.observation import Observation
 from audit.plan import Action, StorePlan
 from audit.probe import Answer
@@ -47,6 +48,7 @@ from stacks.errors import (
     DatabaseUnreachableError,
     OverLimitError,
     Problem,
+    RefusedError,
     StoreFailedError,
     StoresError,
 )
@@ -220,7 +222,8 @@ class Run:
     ) -> dict[str, StoreOutcome]:
         if self._cancelled.is_set():
             return {store_id: _cancelled(store_id, reached_engine=False) for store_id in mine}
-        result = self._run_engine(observation, cell, options)
+        leaving = frozenset(store_id for store_id, change in mine.items() if change.action == "store.delete")
+        result = self._run_engine(observation, cell, options, leaving)
         waiting = [change for change in mine.values() if change.store_id not in result.failures]
         outcomes = {
             store_id: _failed(store_id, reason, deleting=mine[store_id].action == "store.delete")
@@ -248,19 +251,33 @@ class Run:
             reached_engine=touched,
         )
 
-    def _run_engine(self, observation: Observation, cell: str, options: RunOptions) -> EngineResult:
+    def _run_engine(
+        self, observation: Observation, cell: str, options: RunOptions, leaving: frozenset[str]
+    ) -> EngineResult:
         if options.released:
             # The engine deletes nothing that its state calls protected: first the protection goes, then the store.
-            first = self.engine.up(cell, replace(options, removed=frozenset()), observation.store_ids, self.on_step)
+            first = self._previewed_up(observation, cell, replace(options, removed=frozenset()), leaving)
             if first.failures or first.cancelled:
                 return first
         if options.marked:
             # The engine compares what the program says, and of held stores the program says nothing new. The mark is
             # taken away again at once, so that a plain `pulumi up` finds nothing to do.
-            first = self.engine.up(cell, options, observation.store_ids, self.on_step)
+            first = self._previewed_up(observation, cell, options, leaving)
             if first.failures or first.cancelled:
                 return first
             options = replace(options, marked={})
+        return self._previewed_up(observation, cell, options, leaving)
+
+    def _previewed_up(
+        self, observation: Observation, cell: str, options: RunOptions, leaving: frozenset[str]
+    ) -> EngineResult:
+        """Run the engine, unless its own preview would end what nobody asked to remove."""
+        if observation.snapshots[cell].known:
+            preview = self.engine.preview(cell, options, observation.store_ids)
+            if problems := losses(preview.steps, leaving):
+                raise RefusedError.of(problems)
+            if self._cancelled.is_set():
+                return EngineResult((), {}, cancelled=True)
         return self.engine.up(cell, options, observation.store_ids, self.on_step)
 
     def _options(self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission) -> RunOptions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import shutil
@@ -88,6 +89,13 @@ def assert_refused(done: Done, code: int, told: str) -> None:
     (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert told in line
     assert "Traceback" not in done.err
+
+
+def import_state(project: Project, document: str) -> None:
+    file = project.root.parent / "import.json"
+    file.write_text(document)
+    done = project.pulumi("stack", "import", "--stack", "local", "--file", str(file))
+    assert done.code == 0, str(done)
 
 
 def test_two_stores_of_two_owners_come_up_and_answer(project: Project, tmp_path: Path) -> None:
@@ -255,6 +263,25 @@ def test_a_failed_store_is_retried_by_running_again(project: Project) -> None:
     assert {found["status"] for found in results.values()} == {"Ready"}
     used = project.stores("limits", "--json").data
     assert used["total_used"] == 3
+
+
+def test_what_the_engine_would_replace_unasked_is_refused_before_anything_is_changed(project: Project) -> None:
+    exported = project.pulumi("stack", "export", "--stack", "local")
+    before, tampered = exported.out, exported.data
+    for resource in tampered["deployment"]["resources"]:
+        if resource["urn"].endswith(f"::{BAR}-namespace"):
+            for side in ("inputs", "outputs"):
+                resource[side]["metadata"]["name"] = "somebody-elses"
+    import_state(project, json.dumps(tampered))
+    project.write(tea(title="Not to be"), store(BAR, owner="bob"), store(TWIN, owner="bob"))
+    done = project.stores("up")
+    assert done.code == 11, str(done)
+    assert f"store '{BAR}': the engine would replace its namespace" in done.err
+    assert "Not to be" not in page(status(project)[TEA]["url"])
+    assert f"Shop {BAR}" in page(status(project)[BAR]["url"])
+    import_state(project, before)
+    project.write(tea(web={"memory": "600Mi"}), store(BAR, owner="bob"), store(TWIN, owner="bob"))
+    up(project)
 
 
 def test_deleting_one_leaves_the_one_whose_name_begins_alike(project: Project) -> None:
