@@ -1,0 +1,126 @@
+"""Runs that were stopped or killed in the middle, and what the next one makes of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from audit.run import LEASE_S
+from components import naming
+from tests.e2e.project import Done, Project, store
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def project(make_project: Callable[[], Project]) -> Project:
+    return make_project()
+
+
+@contextmanager
+def running(project: Project, point: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `stores up` until it tells `point`."""
+    command = [str(Path(sys.executable).with_name("stores")), "--root", str(project.root), "up", "--no-color"]
+    process = subprocess.Popen(
+        command,
+        cwd=project.root,
+        env=dict(project.variables),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    told = []
+    try:
+        for line in process.stderr:
+            told.append(line)
+            if point in line:
+                yield process
+                return
+        pytest.fail(f"it never told {point!r}: {''.join(told)}")
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.stderr.close()
+        process.wait(120)
+
+
+def outcomes(project: Project, store_id: str) -> list[tuple[str, str]]:
+    """Return action and outcome of every entry of a store, oldest first."""
+    entries = project.stores("audit", "list", "--store", store_id, "--json").data
+    return [(entry["action"], entry["outcome"]) for entry in reversed(entries)]
+
+
+def once_free(project: Project, *arguments: str) -> Done:
+    """Run a command as soon as the killed run's lease has ended."""
+    deadline = time.monotonic() + 2 * LEASE_S
+    while (done := project.stores(*arguments)).code == 8 and time.monotonic() < deadline:
+        pass  # each try takes a second or two by itself
+    return done
+
+
+def removed(project: Project, store_id: str) -> None:
+    assert project.stores("rm", store_id).code == 0
+    done = project.stores("up")
+    assert done.code == 0, str(done)
+    project.write()
+    assert project.stores("limits", "--json").data["total_used"] == 0
+
+
+def test_a_run_that_is_asked_to_stop_says_so_and_the_next_one_goes_on(project: Project) -> None:
+    shop = naming.new_store_id("stopped")
+    project.write(store(shop))
+    with running(project, "create release") as process:
+        process.send_signal(signal.SIGTERM)
+        for _ in process.stderr or ():
+            pass
+        assert process.wait(120) == 130
+    assert outcomes(project, shop)[:2] == [("store.create", "unknown"), ("store.create", "cancelled")]
+    assert project.stores("limits", "--json").data["total_used"] == 1
+
+    done = project.stores("up")
+    assert done.code == 0, str(done)
+    assert [found["status"] for found in project.stores("status", "--json").data] == ["Ready"]
+    removed(project, shop)
+
+
+POINTS = ["create namespace", "create credentials", "create release", "waiting until"]
+
+
+@pytest.mark.parametrize(
+    "point", [pytest.param(point, marks=() if point == "create release" else pytest.mark.long) for point in POINTS]
+)
+def test_a_run_that_was_killed_is_settled_by_looking_and_the_next_one_goes_on(project: Project, point: str) -> None:
+    shop = naming.new_store_id("killed")
+    project.write(store(shop))
+    with running(project, point) as process:
+        # The engine too: the whole session, as when a machine loses its power.
+        os.killpg(process.pid, signal.SIGKILL)
+    settled = once_free(project, "reconcile")
+    assert settled.code in (0, 6), str(settled)
+    recorded = outcomes(project, shop)
+    assert recorded[0] == ("store.create", "unknown")
+    assert (
+        len(
+            [
+                outcome
+                for action, outcome in recorded
+                if (action, outcome) != ("store.create", "unknown") and action == "store.create"
+            ]
+        )
+        == 1
+    )
+
+    done = project.stores("up")
+    assert done.code == 0, str(done)
+    assert [found["status"] for found in project.stores("status", "--json").data] == ["Ready"]
+    assert project.stores("limits", "--json").data["total_used"] == 1
+    removed(project, shop)
