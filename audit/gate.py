@@ -174,9 +174,7 @@ class Gate:
         """Rebuild a lost state from the live objects of the manifest's stores; nothing in the cluster changes."""
         return take_over(self._run(actor, report, Run))
 
-    def _run(
-        self, actor: Actor, report: Report, kind: type[AnyRun], *, overwrite_drift: bool = False
-    ) -> AnyRun:
+    def _run(self, actor: Actor, report: Report, kind: type[AnyRun], *, overwrite_drift: bool = False) -> AnyRun:
         return kind(
             root=self.root,
             settings=self.settings,

@@ -14,10 +14,12 @@ from audit.anchors import Anchor
 from audit.doctor import Check
 from audit.gate import Credentials, StoreStatus
 from audit.plan import Action, LimitUse, Plan, PropertyChange, StorePlan
-from audit.records import Actor, Entry, OpenRun, OwnerUsage, StoreRow, Usage
+from audit.records import Actor, Admission, Change, Entry, OpenRun, OwnerUsage, StoreRow, Usage
 from audit.run import ProgressEvent, RunResult, StoreResult
+from audit.tickets import Issued
 from audit.verification import Verification
 from cli import main, session
+from stacks.ticket import Ticket
 
 AT = datetime(2026, 11, 23, 8, 30, 5, tzinfo=UTC)
 URL = "http://tea-house-x7k2m.127.0.0.1.nip.io:8080"
@@ -156,6 +158,29 @@ class FakeGate:
         self._call("take_over", actor=actor)
         report(ProgressEvent(None, "comparing the state with the cluster"))
         return self.result
+
+    def reconcile(self, *, actor: Actor, report: Callable[[ProgressEvent], None]) -> RunResult:  # noqa: ARG002
+        self._call("reconcile", actor=actor)
+        return self.result
+
+    def close_ticket(self, file: Path, *, actor: Actor, report: Callable[[ProgressEvent], None]) -> RunResult:  # noqa: ARG002
+        self._call("close_ticket", file=file, actor=actor)
+        return self.result
+
+    def admit(
+        self,
+        file: Path,
+        *,
+        actor: Actor,
+        valid_s: int,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        report: Callable[[ProgressEvent], None],  # noqa: ARG002
+    ) -> Issued:
+        self._call("admit", file=file, actor=actor, valid_s=valid_s, reason=reason, key=idempotency_key)
+        change = Change("tea-house-x7k2m", "tea-house", "alice", "02", "store.create", {})
+        ticket = Ticket("local", "run-1", "digest", "uid", ("02",), (), {}, datetime(2026, 3, 1, tzinfo=UTC))
+        return Issued(ticket, Admission((change,), ()))
 
     def status(self, *, deep: bool = False, unsure: Callable[[str], None] = lambda _: None) -> Sequence[StoreStatus]:
         self._call("status", deep=deep)

@@ -137,10 +137,31 @@ def test_a_cancelled_run_ends_in_130(gate, stores) -> None:
     assert stores("up").code == 130
 
 
-def test_reconcile_asks_for_the_one_thing_it_does(gate, stores) -> None:
-    assert stores("reconcile").code == 2
-    assert stores("reconcile", "--import").code == 0
-    assert [name for name, _ in gate.calls] == ["take_over"]
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [((), "reconcile"), (("--import",), "take_over"), (("--ticket", "ticket.json"), "close_ticket")],
+)
+def test_reconcile_does_the_one_thing_it_is_asked_for(gate, stores, arguments: tuple[str, ...], called: str) -> None:
+    assert stores("reconcile", *arguments).code == 0
+    assert [name for name, _ in gate.calls] == [called]
+
+
+def test_reconcile_does_not_take_two_things_at_once(gate, stores) -> None:
+    assert stores("reconcile", "--import", "--ticket", "ticket.json").code == 2
+    assert gate.calls == []
+
+
+def test_a_ticket_is_told_with_the_commands_that_come_next(gate, stores) -> None:
+    done = stores("admit", "--output", "ticket.json", "--valid", "10")
+    assert done.code == 0
+    assert [(name, given["valid_s"]) for name, given in gate.calls] == [("admit", 600)]
+    assert "STORES_TICKET_FILE=ticket.json pulumi up --stack local-02" in done.out
+    assert "stores reconcile --ticket ticket.json" in done.out
+
+
+def test_a_ticket_of_more_than_four_hours_is_a_usage_error(gate, stores) -> None:
+    assert stores("admit", "--output", "ticket.json", "--valid", "241").code == 2
+    assert gate.calls == []
 
 
 @pytest.mark.parametrize("command", ["list", "status"])
