@@ -57,6 +57,7 @@ format: $(READY) ## Format the code and apply safe fixes
 .PHONY: docs
 docs: $(READY) ## Write the generated parts of the documentation anew: schemas and the chart's values
 	@$(BIN)/stores schema --write
+	@$(BIN)/python charts/ci_values.py
 	@$(BIN)/python charts/readme.py
 
 .PHONY: lock

@@ -70,8 +70,13 @@ def host(store_id: str, domain: str) -> str:
 
 def url(store_id: str, *, scheme: str, domain: str, port: int) -> str:
     """Return the address that people open, without a trailing slash; the scheme's own port is left out."""
+    return address(host(store_id, domain), scheme=scheme, port=port)
+
+
+def address(host: str, *, scheme: str, port: int) -> str:
+    """Return the address that people open for a host, without a trailing slash; the scheme's own port is left out."""
     default_port = {"http": 80, "https": 443}[scheme]
-    return f"{scheme}://{host(store_id, domain)}" + ("" if port == default_port else f":{port}")
+    return f"{scheme}://{host}" + ("" if port == default_port else f":{port}")
 
 
 def logical_name(store_id: str, part: str) -> str:

@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from components import naming
 from components.desired import DesiredStore, ReleaseSpec, store_objects
+from components.objects import HTTPS_PORT
 from stacks.errors import ManifestError
 from stacks.manifest import Caps, Store
 from stacks.manifest_model import SizeKey, Sizes
@@ -46,12 +47,17 @@ class Plans:
         ingress = values["ingress"]
         ingress["host"] = naming.host(store.id, ingress["domain"])
         ingress["port"] = settings.url_port or ingress["port"]
+        if store.https and ingress["scheme"] == "http":
+            ingress |= {"scheme": "https", "port": settings.https_port or HTTPS_PORT}
+            ingress["tls"]["enabled"] = True
+        # The first domain of the shop's own is its address; the chart sends visitors of every other host there.
+        address = store.domains[0] if store.domains else ingress["host"]
         return DesiredStore(
             store_id=store.id,
             name=store.name,
             owner=store.owner,
             host=ingress["host"],
-            url=naming.url(store.id, scheme=ingress["scheme"], domain=ingress["domain"], port=ingress["port"]),
+            url=naming.address(address, scheme=ingress["scheme"], port=ingress["port"]),
             protected=settings.protected,
             objects=store_objects(
                 store.id,
@@ -83,16 +89,20 @@ def store_values(store: Store) -> dict[str, Any]:
         values["uploads"] = {"size": store.uploads.storage}
     if store.image is not None:
         values["image"] = {"tag": store.image.tag}
+    if store.domains:
+        values["ingress"] = {"domains": list(store.domains)}
     return values
 
 
 def caps(root: Path, settings: Settings) -> Caps:
-    """Return what a store's sizes may come to, with the sizes that the environment's values give by default."""
+    """Return what a store may claim, with the sizes and the domain that the environment's values give."""
+    values = environment_values(root, settings.environment)
     return Caps(
         cpu_millis=parse_cpu_millis(settings.quota_cpu),
         memory_bytes=parse_bytes(settings.quota_memory),
         storage_bytes=parse_bytes(settings.quota_storage),
-        defaults=sizes_in(environment_values(root, settings.environment)),
+        defaults=sizes_in(values),
+        host_domain=values["ingress"]["domain"],
     )
 
 

@@ -98,6 +98,7 @@ def load(root: Path, environment: str, caps: Caps) -> Manifest:
             *rules.cell_problems(drafts, document),
             # An unreadable owners.yaml is one problem, not one more for every store.
             *([] if owner_names is None else rules.owner_problems(drafts, owner_names, document)),
+            *rules.domain_problems(drafts, caps.host_domain, document),
             *rules.size_problems(drafts, caps, document, environment),
         ]
 

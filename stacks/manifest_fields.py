@@ -23,6 +23,8 @@ MAX_TITLE_LENGTH: Final = 100
 MAX_EMAIL_LENGTH: Final = 100  # WordPress keeps it in a column of 100 characters
 MAX_OWNER_LENGTH: Final = 63  # an owner's name is the value of a Kubernetes label
 MAX_SIGN_IN_LENGTH: Final = 254
+MAX_DOMAINS: Final = 10
+MAX_DOMAIN_LENGTH: Final = 240  # the Secret of its certificate is named after it, with room for a prefix
 
 _PLAIN_WORD: Final = "a-z, 0-9 and single hyphens, beginning with a letter"
 # What WordPress' own is_email() takes: anything else would be refused by the shop after everything else was built.
@@ -30,6 +32,8 @@ _EMAIL: Final = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}"
 )
 _IMAGE_TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN: Final = re.compile(rf"(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])")
 _SIGN_IN: Final = re.compile(r"[^\s\x00-\x1f\x7f]+")
 # Invisible marks that let a title show as something else in a table or an audit entry.
 _HIDDEN: Final = frozenset("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
@@ -118,6 +122,43 @@ def check_image_tag(tag: str) -> str:
     if not _IMAGE_TAG.fullmatch(tag):
         raise bad(f"'{tag}' is not an image tag", "write a version, e.g. 7.1.4-php8.4-apache")
     return tag
+
+
+def check_domain(domain: str) -> str:
+    """Return `domain` if it can be a shop's own host: at least two labels, in the one form that everybody compares."""
+    cure = "write the host alone, e.g. shop.example.com"
+    if "://" in domain or "/" in domain:
+        raise bad(f"'{domain}' is an address, not a host", cure)
+    if re.search(r":\d*$", domain):
+        raise bad(f"'{domain}' has a port", cure)
+    if domain.startswith("*."):
+        raise bad(f"'{domain}' is a wildcard", "name each host of the shop")
+    if plain := _plain_host(domain):
+        raise bad(f"'{domain}' is not in its plain form", f"write {plain}")
+    if len(domain) > MAX_DOMAIN_LENGTH:
+        raise bad(f"'{domain}' has {len(domain)} characters, at most {MAX_DOMAIN_LENGTH}", "use a shorter one")
+    if re.fullmatch(r"[0-9.]+", domain):
+        raise bad(f"'{domain}' is an IP address, which nobody gives a certificate for", cure)
+    if not _DOMAIN.fullmatch(domain):
+        raise bad(f"'{domain}' is not a host name", cure)
+    return domain
+
+
+def check_https(https: bool) -> bool:  # noqa: FBT001 - pydantic calls it
+    """Return `https` if it is true: no block takes away the https of its environment."""
+    if not https:
+        raise bad("is false", "remove the line: the environment decides, and no block takes its https away")
+    return https
+
+
+def _plain_host(domain: str) -> str | None:
+    """Return how DNS knows a host that is written in another way (upper case, letters like é, a dot at the end)."""
+    plain = domain.strip().removesuffix(".").lower()
+    try:
+        plain = plain.encode("idna").decode()
+    except UnicodeError:
+        return None
+    return plain if plain != domain and _DOMAIN.fullmatch(plain) else None
 
 
 def cpu(minimum: str, why: str) -> Callable[[object], str]:
@@ -211,6 +252,9 @@ OwnerName = Annotated[
 Cell = Annotated[str, AfterValidator(check_cell), _text_schema("^(?!00)[0-9]{2}$")]
 Title = Annotated[str, AfterValidator(check_title), _text_schema(minLength=1, maxLength=MAX_TITLE_LENGTH)]
 Email = Annotated[str, AfterValidator(check_email), _text_schema("^[^@ ]+@[^@ ]+$", maxLength=MAX_EMAIL_LENGTH)]
+_DOMAIN_SCHEMA: Final = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$"
+Domain = Annotated[str, AfterValidator(check_domain), _text_schema(_DOMAIN_SCHEMA, maxLength=MAX_DOMAIN_LENGTH)]
+Https = Annotated[bool, Strict(), AfterValidator(check_https), WithJsonSchema({"const": True})]
 SignIn = Annotated[str, AfterValidator(check_sign_in), _text_schema(minLength=1, maxLength=MAX_SIGN_IN_LENGTH)]
 ImageTag = Annotated[
     str,

@@ -84,6 +84,14 @@ class StoreBlock(Closed):
     database: Database | None = Field(None, description="Size of MariaDB.")
     uploads: Uploads | None = Field(None, description="Size of the uploads' volume.")
     image: Image | None = Field(None, description="Version of WordPress.")
+    domains: tuple[fields.Domain, ...] | None = Field(
+        None,
+        max_length=fields.MAX_DOMAINS,
+        description="The shop's own domains, e.g. shop.example.com; the first becomes its address.",
+    )
+    https: fields.Https | None = Field(
+        None, description="`true` serves the shop over https where the environment's own scheme is http."
+    )
 
 
 class StoresFile(Closed):
@@ -135,6 +143,8 @@ class Store:
     database: Database | None = None
     uploads: Uploads | None = None
     image: Image | None = None
+    domains: tuple[str, ...] = ()
+    https: bool = False
 
     @classmethod
     def of(cls, block: StoreBlock, *, contact: str) -> Store:
@@ -153,6 +163,8 @@ class Store:
             database=block.database,
             uploads=block.uploads,
             image=block.image,
+            domains=block.domains or (),
+            https=block.https or False,
         )
 
     @property
@@ -180,7 +192,8 @@ class Store:
         }
         parts = {"web": self.web, "database": self.database, "uploads": self.uploads, "image": self.image}
         dumped = {key: part.model_dump(exclude_none=True) for key, part in parts.items() if part is not None}
-        return plain | {key: part for key, part in dumped.items() if part}
+        named = {"domains": list(self.domains), "https": self.https}
+        return plain | {key: part for key, part in {**dumped, **named}.items() if part}
 
 
 def default_title(name: str) -> str:

@@ -28,6 +28,8 @@ _WORDS: Final = {
     "greater_than_equal": ("{thing} {shown} is below {ge}", "write {ge} or more"),
     "less_than_equal": ("{thing} {shown} is over {le}", "write {le} or less"),
     "model_type": ("{thing} is {shown}, not a mapping", "write `key: value` lines below it"),
+    "bool_type": ("{thing} {shown} is neither true nor false", "write {key}: true"),
+    "too_long": ("{thing} has {actual_length} entries, at most {max_length}", "remove some"),
     "tuple_type": ("{thing} is {shown}, not a list", "write its entries as lines that begin with `- `, or `[]`"),
 }
 

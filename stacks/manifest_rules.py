@@ -30,8 +30,9 @@ _SETTINGS: Final = {"cpu": "stores:quotaCpu", "memory": "stores:quotaMemory", "s
 
 @dataclass(frozen=True)
 class Caps:
-    """What one store may take in all, over its containers and volumes.
+    """What one store may take in all, over its containers and volumes, and which hosts it may not.
 
+    `host_domain` is the domain below which the platform gives every store its host; None: not known.
     `defaults` are the sizes of the environment's values, for blocks that name none; without them only what a block
     names is summed up. An update starts the new web pod before the old one ends, so there must be room for `web_pods`:
     a store that just fits when it is made could never be updated.
@@ -41,6 +42,7 @@ class Caps:
     memory_bytes: int
     storage_bytes: int
     defaults: Sizes = field(default_factory=dict)
+    host_domain: str | None = None
     web_pods: int = 2
 
     def of(self, kind: str) -> int:
@@ -59,6 +61,9 @@ class Draft:
     owner: str | None
     cell: str | None
     sizes: Sizes
+    domains: Sequence[tuple[int, str]] = ()
+    """The shop's own domains as DNS compares them, each with its place in the list."""
+    deleted: bool = False
 
     @property
     def path(self) -> tuple[str, int]:
@@ -124,6 +129,39 @@ def cell_problems(drafts: Iterable[Draft], document: YamlDocument) -> list[Probl
             cure = "remove `cell` from the block that was added last and run `stores fmt`"
             problems.append(Problem(document.at((*draft.path, "cell")), what, cure))
     return problems
+
+
+def domain_problems(drafts: Sequence[Draft], host_domain: str | None, document: YamlDocument) -> list[Problem]:
+    """Return a problem for every domain that would not lead to this store alone."""
+    hosts = {naming.host(d.id, host_domain): d for d in drafts if d.id is not None} if host_domain else {}
+    first: dict[str, tuple[Draft, KeyPath]] = {}
+    problems = []
+    for draft in drafts:
+        for index, domain in draft.domains:
+            path = (*draft.path, "domains", index)
+            other, earlier = first.setdefault(domain, (draft, path))
+            if domain in hosts:
+                fault = _taken_host(hosts[domain], draft, document)
+            elif host_domain and (domain == host_domain or domain.endswith(f".{host_domain}")):
+                what = f"lies in {host_domain}, where the platform itself gives out hosts"
+                fault = (what, "use a domain of the shop's own")
+            elif earlier != path:
+                cure = "remove one of the two"
+                if other.deleted:
+                    cure = f"take it out of that block: {other.label} keeps it until it is gone"
+                fault = (f"stands in line {document.line(earlier)} too", cure)
+            else:
+                continue
+            what, cure = fault
+            problems.append(Problem(document.at(path), f"{draft.label}: the domain '{domain}' {what}", cure))
+    return problems
+
+
+def _taken_host(holder: Draft, draft: Draft, document: YamlDocument) -> tuple[str, str]:
+    if holder is draft:
+        return "is the store's own host already", "remove it"
+    line = document.line((*holder.path, "id"))
+    return f"is the host that the platform gives to {holder.label} (line {line})", "use a domain of the shop's own"
 
 
 def owner_problems(drafts: Iterable[Draft], owners: Sequence[str], document: YamlDocument) -> list[Problem]:
@@ -214,7 +252,14 @@ def _draft(index: int, block: Mapping[str, object], document: YamlDocument) -> D
         # A number that should be in quotes still names the cell.
         cell=document.written(("stores", index, "cell")) or None,
         sizes=sizes_of(block),
+        domains=_domains(block.get("domains")),
+        deleted=block.get("state") == "deleted",
     )
+
+
+def _domains(written: object) -> list[tuple[int, str]]:
+    entries = enumerate(written) if isinstance(written, tuple) else ()
+    return [(index, entry.strip().rstrip(".").lower()) for index, entry in entries if isinstance(entry, str)]
 
 
 def _owner_entries(document: YamlDocument) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:

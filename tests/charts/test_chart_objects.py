@@ -298,20 +298,6 @@ def test_the_shop_has_one_address_everywhere(chart: Chart, ingress: dict[str, An
         assert url == naming.url(RELEASE, scheme=values["scheme"], domain=values["domain"], port=values["port"])
 
 
-def test_prod_has_a_certificate_from_cert_manager(chart: Chart) -> None:
-    ingress = chart.render(files=[VALUES / "values-prod.yaml"]).one("Ingress", "wordpress")
-    assert ingress["metadata"]["annotations"] == {"cert-manager.io/cluster-issuer": "letsencrypt"}
-    assert ingress["spec"]["ingressClassName"] == "nginx"
-    assert ingress["spec"]["tls"] == [{"hosts": [f"{RELEASE}.example.com"], "secretName": "store-tls"}]
-
-
-def test_a_given_certificate_needs_no_cert_manager(chart: Chart) -> None:
-    tls = {"enabled": True, "secretName": "own", "clusterIssuer": ""}
-    ingress = chart.render({"ingress": {"scheme": "https", "port": 443, "tls": tls}}).one("Ingress", "wordpress")
-    assert "annotations" not in ingress["metadata"]
-    assert ingress["spec"]["tls"][0]["secretName"] == "own"
-
-
 def test_no_controllers_own_annotations_are_made(environment: Rendered) -> None:
     assert "nginx.ingress.kubernetes.io" not in environment.text
 

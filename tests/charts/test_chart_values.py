@@ -39,11 +39,15 @@ OTHER: Mapping[str, Any] = {
     "webhooks.ca.configMap": "authorities",
     "mail.smtp.encryption": "tls",
     "mail.smtp.from": "shop@example.com",
+    "ingress.kind": "HTTPRoute",
+    "ingress.domains": ["shop.example.org"],
+    "gateway.parentRefs": [{"name": "stores", "sectionName": "https"}],
 }
 
 TLS_ON = {"scheme": "https", "port": 443, "tls": {"enabled": True, "secretName": "own"}}
 RECEIVER = {"receiverUrl": "https://receiver.example.com"}
 SMTP = {"host": "smtp.example.com", "user": "shop", "existingSecret": "smtp"}
+ROUTE = {"ingress": {"kind": "HTTPRoute"}}
 
 # What must be set as well for a value to be allowed, or to have an effect.
 NEEDS: Mapping[str, Mapping[str, Any]] = {
@@ -60,6 +64,7 @@ NEEDS: Mapping[str, Mapping[str, Any]] = {
     },
     "mail.smtp.ca.configMap": {"mail": {"smtp": SMTP}},
     "mail.smtp.ca.key": {"mail": {"smtp": SMTP | {"ca": {"configMap": "authorities"}}}},
+    "gateway.parentRefs": ROUTE,
 }
 
 # The chart refuses it unless other values change with it; that it is read is shown by the tests of certificates.
@@ -141,6 +146,13 @@ def test_a_value_that_is_taken_away_is_refused_by_name(chart: Chart, path: tuple
         ("ingress.scheme", ["http"], ["", "HTTP", "ftp"]),
         ("ingress.host", ["", "a.example.com", "x"], ["a_b", "a..b", "-a.b", "A.b", "a.b'", "a.b:80", "*.a"]),
         ("ingress.domain", ["127.0.0.1.nip.io"], ["", ".a", "a."]),
+        ("ingress.kind", ["Ingress", "HTTPRoute"], ["", "ingress", "Gateway"]),
+        (
+            "ingress.domains",
+            [[], ["a.bc"], [f"a{n}.bc" for n in range(10)]],
+            [["bc"], ["A.bc"], ["*.a.bc"], ["a.bc:80"], ["a.1"], ["a.bc", "a.bc"], [f"a{n}.bc" for n in range(11)]],
+        ),
+        ("gateway.parentRefs", [[{"name": "a", "port": 1}]], [[], [{}], ["a"], [{"name": "a", "port": 0}]]),
         ("web.trustedProxies", [["10.0.0.0/8"], ["::1"]], [[], ["any"], ["10.0.0.0/8\nListen 1"]]),
     ],
 )
@@ -158,10 +170,17 @@ def test_values_are_refused_from_their_bounds_on(
     ("values", "message"),
     [
         (
-            {"ingress": merged(TLS_ON, {"tls": {"secretName": ""}})},
+            {"ingress": merged(TLS_ON, {"kind": "HTTPRoute"})},
             (
-                "ingress.tls.secretName: empty, but ingress.tls.enabled is true; "
-                "name the TLS Secret, or set ingress.tls.enabled to false"
+                "ingress.tls.secretName: own would do nothing with ingress.kind HTTPRoute; "
+                "name the Secret in the Gateway's listener, and empty it here"
+            ),
+        ),
+        (
+            {"ingress": {"domains": [f"{RELEASE}.127.0.0.1.nip.io"]}},
+            (
+                f"ingress.domains: {RELEASE}.127.0.0.1.nip.io is the platform's host already; "
+                "remove it from ingress.domains"
             ),
         ),
         (
@@ -271,22 +290,20 @@ def test_an_environment_sets_only_values_that_the_chart_has(environment: str) ->
     assert set(overlay) <= known
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_the_complete_values_of_ci_are_those_of_the_environment(environment: str) -> None:
-    """chart-testing takes each file of ci/ as the complete values of one case."""
-    expected = merged(DEFAULTS, load(VALUES / f"values-{environment}.yaml"))
-    expected = merged(
-        expected, {"serviceAccount": {"create": True}, "credentials": {"existingSecret": "ci-credentials"}}
-    )
-    expected = merged(expected, {"store": {"title": "Tea House", "adminEmail": "alice@example.com"}})
-    assert load(CHART / "ci" / f"{environment}-values.yaml") == expected
-
-
-def test_the_readme_lists_the_values_as_they_are() -> None:
+@pytest.mark.parametrize("script", ["readme.py", "ci_values.py"])
+def test_what_is_generated_is_as_it_would_be_generated(script: str) -> None:
+    """The README's tables, and ci/: chart-testing takes each file of it as the complete values of one case."""
     result = subprocess.run(
-        [sys.executable, str(ROOT / "charts" / "readme.py"), "--check"], capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "charts" / script), "--check"], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_the_values_of_ci_install_without_anything_else(chart: Chart) -> None:
+    for environment in ENVIRONMENTS:
+        complete = load(CHART / "ci" / f"{environment}-values.yaml")
+        assert set(dict(leaves(complete))) >= set(LEAVES)
+        assert ("ServiceAccount", f"{RELEASE}-store") in chart.render(complete).names()
 
 
 def test_a_value_without_a_line_is_an_error_of_the_readme(tmp_path: Any) -> None:

@@ -33,9 +33,57 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{ .registry }}/{{ .repository }}:{{ .tag }}{{ with .digest }}@{{ . }}{{ end }}
 {{- end }}
 
-{{/* Host of the shop. */}}
-{{- define "store.host" -}}
+{{/* The platform's host of the shop: always there, whatever becomes of the shop's own domains. */}}
+{{- define "store.platformHost" -}}
 {{ .Values.ingress.host | default (printf "%s.%s" .Release.Name .Values.ingress.domain) }}
+{{- end }}
+
+{{/* Host of the shop's address: its first own domain, else the platform's host. */}}
+{{- define "store.host" -}}
+{{ first .Values.ingress.domains | default (include "store.platformHost" .) }}
+{{- end }}
+
+{{/* Hosts that lead to the shop and are not its address, as a regular expression; empty: there is none. */}}
+{{- define "store.otherHosts" -}}
+{{- if .Values.ingress.domains -}}
+{{- $others := list -}}
+{{- range append (rest .Values.ingress.domains) (include "store.platformHost" .) -}}
+{{- $others = append $others (regexQuoteMeta .) -}}
+{{- end -}}
+{{ join "|" $others }}
+{{- end -}}
+{{- end }}
+
+{{- define "store.domainsName" -}}{{ .Release.Name }}-domains{{- end }}
+
+{{/* TLS Secret of one of the shop's own domains. Call with the domain. */}}
+{{- define "store.domainSecret" -}}tls-{{ . }}{{- end }}
+
+{{/* Whether the shop's own domains get listeners of their own at a Gateway: `true`, or nothing. */}}
+{{- define "store.hasListenerSet" -}}
+{{- $ingress := .Values.ingress -}}
+{{- if and $ingress.enabled (eq $ingress.kind "HTTPRoute") $ingress.domains $ingress.tls.enabled $ingress.tls.clusterIssuer }}true{{ end -}}
+{{- end }}
+
+{{- define "store.ingressPaths" -}}
+paths:
+  - path: /
+    pathType: Prefix
+    backend:
+      service:
+        name: {{ include "store.wordpressName" . }}
+        port:
+          name: http
+{{- end }}
+
+{{- define "store.routeRules" -}}
+- matches:
+    - path:
+        type: PathPrefix
+        value: /
+  backendRefs:
+    - name: {{ include "store.wordpressName" . }}
+      port: 80
 {{- end }}
 
 {{/* Host as browsers send it: with the port, unless it is the scheme's own. */}}
@@ -195,8 +243,11 @@ seccompProfile:
 {{- if eq (int $ingress.port) $other }}
 {{- $problems = append $problems (printf "ingress.port: %d is not %s's port; set ingress.port to %d" $other $ingress.scheme (eq $other 80 | ternary 443 80)) }}
 {{- end }}
-{{- if and $tls.enabled (not $tls.secretName) }}
-{{- $problems = append $problems "ingress.tls.secretName: empty, but ingress.tls.enabled is true; name the TLS Secret, or set ingress.tls.enabled to false" }}
+{{- if has (include "store.platformHost" .) $ingress.domains }}
+{{- $problems = append $problems (printf "ingress.domains: %s is the platform's host already; remove it from ingress.domains" (include "store.platformHost" .)) }}
+{{- end }}
+{{- if and $tls.secretName (eq $ingress.kind "HTTPRoute") }}
+{{- $problems = append $problems (printf "ingress.tls.secretName: %s would do nothing with ingress.kind HTTPRoute; name the Secret in the Gateway's listener, and empty it here" $tls.secretName) }}
 {{- end }}
 {{- if and $tls.enabled (ne $ingress.scheme "https") }}
 {{- $problems = append $problems (printf "ingress.scheme: %s, but ingress.tls.enabled is true; set ingress.scheme to https and ingress.port to 443, or ingress.tls.enabled to false" $ingress.scheme) }}
