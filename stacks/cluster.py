@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
+from stacks import evidence as evidences
 from stacks import helm_history
 from stacks.errors import ClusterUnreachableError
+from stacks.evidence import Evidence, VolumeUse
 from stacks.helm_history import Revision, RevisionContent
 
 _CONNECT_TIMEOUT_S = 5
@@ -120,6 +122,20 @@ class Cluster:
         api = client.NetworkingV1Api(self._core.api_client)
         found = self._ask(lambda: api.list_ingress_class(_request_timeout=self._timeouts))
         return frozenset(item.metadata.name for item in found.items)
+
+    def evidence(self, namespace: str, host: str | None = None) -> Evidence:
+        """Return what there is to know of a store that does not work; never raises, see `stacks.evidence`."""
+        try:
+            return evidences.gather(self._core.api_client, namespace, host)
+        except ClusterUnreachableError as error:
+            return Evidence(unreadable=(str(error),))
+
+    def volume_use(self, namespace: str) -> tuple[VolumeUse, ...]:
+        """Return how full a store's volumes are, as far as the kubelets may be asked; never raises."""
+        try:
+            return evidences.volume_use(self._core.api_client, namespace)
+        except ClusterUnreachableError:
+            return ()
 
     @property
     def core(self) -> Any:

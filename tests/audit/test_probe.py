@@ -16,11 +16,32 @@ from audit.entrance import Entrance
 from sandbox import cache, certificates, packages
 from sandbox.progress import silent
 
-Answers = dict[str, tuple[int, dict[str, str], str]]
-LINK = {"Link": '<http://shop.test/wp-json/>; rel="https://api.w.org/"'}
+Answer = tuple[int, dict[str, str], str]
+Answers = dict[str, Answer | Callable[[str], Answer]]
+GENERATOR = '<meta name="generator" content="WooCommerce 11.0.1">'
+COMING_SOON = "<meta name='woo-coming-soon-page' content='yes'>"
+LOGIN = (200, {}, '<form name="loginform" id="loginform" action="/wp-login.php" method="post">')
+API = "/wp-json/wc/store/v1/products?per_page=1"
 
 
-SHOP = "shop.example.test"
+def wordpress(body: str = "<title>Tea</title>") -> Callable[[str], Answer]:
+    """Return a page as WordPress makes it: it names the REST API of the host that it was asked by."""
+
+    def page(host: str) -> Answer:
+        return (200, {"Link": f'<http://{host}/wp-json/>; rel="https://api.w.org/"'}, body)
+
+    return page
+
+
+SHOP: Answers = {
+    "/": wordpress(),
+    "/shop/": wordpress(f"<title>Shop &#038; Tea</title>{GENERATOR}"),
+    "/wp-login.php": LOGIN,
+    API: (200, {"Content-Type": "application/json"}, "[]"),
+}
+
+
+DOMAIN = "shop.example.test"
 
 
 @pytest.fixture
@@ -30,11 +51,11 @@ def serve() -> Iterator[Callable[..., str]]:
     def start(answers: Answers, tls: Path | None = None) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, headers, body = answers.get(self.path, (404, {}, "nothing here"))
+                found = answers.get(self.path, (404, {}, "nothing here"))
+                status, headers, body = found(self.headers["Host"]) if callable(found) else found
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
-                self.send_header("X-Host", self.headers["Host"])
                 self.end_headers()
                 self.wfile.write(body.encode())
 
@@ -56,38 +77,113 @@ def serve() -> Iterator[Callable[..., str]]:
         server.server_close()
 
 
-def test_wordpress_without_woocommerce_is_called_just_that(serve) -> None:
-    answer = probe.ask(serve({"/": (200, LINK, "<title>Tea House &#8211; hello</title>")}))
-    assert answer == probe.Answer(ok=True, detail="Tea House &#8211; hello", content="WordPress only")
+def test_a_shop_is_asked_for_its_page_its_login_and_its_api(serve) -> None:
+    answer = probe.ask(serve(SHOP), sells=True)
+    assert (answer.ok, answer.detail, answer.content) == (True, "Shop & Tea", "WooCommerce 11.0.1")
+    assert [(check.name, check.path, check.code, check.ok) for check in answer.checks] == [
+        ("shop page", "/shop/", 200, True),
+        ("login page", "/wp-login.php", 200, True),
+        ("store API", "/wp-json/wc/store/v1/products", 200, True),
+    ]
+    assert all(check.milliseconds >= 0 for check in answer.checks)
 
 
-def test_a_shop_with_a_store_api_is_woocommerce(serve) -> None:
-    url = serve({"/": (200, LINK, "<title>Tea</title>"), "/wp-json/wc/store/v1/products": (200, {}, "[]")})
-    assert probe.ask(url).content == "WooCommerce"
+@pytest.mark.parametrize(
+    ("path", "instead", "told"),
+    [
+        ("/shop/", (500, {}, "<title>Database Error</title>"),
+         "shop page (/shop/) answered 500, not 200 (Database Error)"),
+        ("/shop/", wordpress(COMING_SOON), 'shop page (/shop/) answered 200, but it only says "coming soon"'),
+        ("/shop/", (404, {}, ""), "shop page (/shop/) answered 404, not 200"),
+        ("/shop/", (503, {}, '<div class="wp-die-message"><p>Briefly  unavailable</p></div>'),
+         "shop page (/shop/) answered 503, not 200 (Briefly unavailable)"),
+        ("/wp-login.php", (200, {}, "<title>Hello</title>"),
+         "login page (/wp-login.php) answered 200, but without WordPress' login form"),
+        ("/wp-login.php", (302, {"Location": "http://elsewhere.test/"}, ""),
+         "login page (/wp-login.php) answered 302 to http://elsewhere.test/, not 200"),
+        (API, (404, {"Content-Type": "application/json; charset=UTF-8"}, '{"message": "No route was found"}'),
+         "store API (/wp-json/wc/store/v1/products) answered 404, not 200 (No route was found)"),
+        (API, (301, {"Location": "/"}, ""), "store API (/wp-json/wc/store/v1/products) answered 301 to /, not 200"),
+        (API, (200, {}, "<title>Tea</title>"),
+         "store API (/wp-json/wc/store/v1/products) answered 200, but not with a list of products"),
+        (API, (200, {}, '{"code": "x"}'),
+         "store API (/wp-json/wc/store/v1/products) answered 200, but not with a list of products"),
+    ],
+)  # fmt: skip
+def test_each_of_them_alone_keeps_a_shop_from_being_ready(serve, path: str, instead, told: str) -> None:
+    answer = probe.ask(serve({**SHOP, path: instead}), sells=True)
+    assert (answer.ok, answer.detail) == (False, told)
+    assert [check.ok for check in answer.checks].count(False) == 1
+
+
+def test_all_that_failed_is_told(serve) -> None:
+    answer = probe.ask(serve({}), sells=True)
+    assert [check.code for check in answer.checks] == [404, 404, 404]
+    assert answer.detail.count("answered 404, not 200") == 3
+
+
+def test_a_shop_page_with_another_slug_is_found(serve) -> None:
+    page = SHOP["/shop/"]
+    answers = {**SHOP, "/?post_type=product": (301, {"Location": "/boutique/"}, ""), "/boutique/": page}
+    del answers["/shop/"]
+    assert probe.ask(serve(answers), sells=True).ok
+
+
+def test_a_shop_that_is_the_front_page_is_found(serve) -> None:
+    assert probe.ask(serve({**SHOP, "/shop/": (301, {"Location": "/"}, "")}), sells=True).ok
+
+
+def test_a_circle_of_redirects_has_an_end(serve) -> None:
+    answer = probe.ask(serve({**SHOP, "/shop/": (301, {"Location": "/shop/"}, "")}), sells=True)
+    assert answer.detail == "shop page (/shop/) answered 301 to /shop/, not 200"
+
+
+def test_the_stand_in_is_called_what_it_is(serve) -> None:
+    page = wordpress('<meta name="generator" content="WooCommerce stand-in 11.0.1-standin" />')
+    assert probe.ask(serve({**SHOP, "/shop/": page}), sells=True).content == "WooCommerce stand-in 11.0.1-standin"
+
+
+def test_a_shop_that_hides_its_version_is_still_woocommerce(serve) -> None:
+    assert probe.ask(serve({**SHOP, "/shop/": wordpress()}), sells=True).content == "WooCommerce"
+
+
+def test_wordpress_that_should_sell_and_has_no_woocommerce_is_not_ready(serve) -> None:
+    answer = probe.ask(serve({"/": wordpress(), "/shop/": wordpress(), "/wp-login.php": LOGIN}), sells=True)
+    assert (answer.ok, answer.content) == (False, "WordPress only")
+
+
+def test_wordpress_is_enough_where_nothing_else_is_declared(serve) -> None:
+    answer = probe.ask(serve({"/": wordpress("<title>Tea &#038; hello</title>"), "/wp-login.php": LOGIN}))
+    assert (answer.ok, answer.detail, answer.content) == (True, "Tea & hello", "WordPress only")
+    assert [check.name for check in answer.checks] == ["front page", "login page"]
 
 
 def test_a_page_that_is_not_wordpress_is_no_answer(serve) -> None:
-    answer = probe.ask(serve({"/": (200, {}, "<title>Welcome to nginx!</title>")}))
-    assert (answer.ok, answer.detail) == (False, "GET / answered 200, but it is not WordPress that answered")
+    answer = probe.ask(serve({"/": (200, {}, "<title>Welcome to nginx!</title>"), "/wp-login.php": LOGIN}))
+    assert (answer.ok, answer.detail) == (
+        False, "front page (/) answered 200, but it is not WordPress that answered")  # fmt: skip
+
+
+def test_another_shop_on_the_same_host_is_no_answer(serve) -> None:
+    other = (200, {"Link": '<http://other.test/wp-json/>; rel="https://api.w.org/"'}, GENERATOR)
+    answer = probe.ask(serve({**SHOP, "/shop/": other}), sells=True)
+    assert answer.detail == "shop page (/shop/) answered 200, but it is another site: http://other.test/wp-json/"
 
 
 def test_an_uninstalled_shop_is_no_answer(serve) -> None:
-    answer = probe.ask(serve({"/": (302, {"Location": "/wp-admin/install.php"}, "")}))
-    assert (answer.ok, answer.detail) == (False, "GET / answered 302 to /wp-admin/install.php, not 200")
+    install = (302, {"Location": "/wp-admin/install.php"}, "")
+    answer = probe.ask(serve({"/": install, "/wp-login.php": LOGIN, "/wp-admin/install.php": wordpress()}))
+    assert answer.detail == "front page (/) answered 302 to /wp-admin/install.php, not 200"
 
 
-def test_a_shop_whose_database_is_down_is_no_answer(serve) -> None:
-    assert probe.ask(serve({"/": (500, {}, "Error establishing a database connection")})).detail == (
-        "GET / answered 500, not 200"
-    )
-
-
-def test_nobody_listening_is_no_answer(serve) -> None:
+def test_nobody_listening_is_asked_once(serve) -> None:
     url = serve({})
     free = url.rsplit(":", 1)[0] + ":1"
-    answer = probe.ask(free)
+    answer = probe.ask(free, sells=True)
     assert not answer.ok
-    assert "ConnectionRefusedError" in answer.detail
+    assert "no answer: ConnectionRefusedError" in answer.detail
+    (check,) = answer.checks
+    assert check.code is None
 
 
 @pytest.mark.parametrize(
@@ -107,10 +203,10 @@ def test_a_nip_io_name_holds_its_own_address(host: str, address: str) -> None:
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with an authority, and a certificate of it for SHOP."""
+    """Return a folder with an authority, and a certificate of it for DOMAIN."""
     folder = tmp_path_factory.mktemp("keys")
     built = packages.build(cache.root(), silent)
-    leaf = certificates.Leaf("shop", "/CN=shop", "serverAuth", [f"DNS:{SHOP}"])
+    leaf = certificates.Leaf("shop", "/CN=shop", "serverAuth", [f"DNS:{DOMAIN}"])
     certificates.issue(folder, [leaf], openssl=built.program("openssl"), environment=built.environment())
     return folder
 
@@ -120,31 +216,30 @@ def port_of(url: str) -> str:
 
 
 def test_a_shops_own_domain_is_asked_for_where_the_platforms_host_leads(serve) -> None:
-    port = port_of(serve({"/": (200, LINK, "<title>Tea</title>")}))
+    port = port_of(serve({"/": wordpress(), "/wp-login.php": LOGIN}))
     entrance = Entrance("127.0.0.1.nip.io")
-    answer = entrance.ask("tea-house-x7k2m", f"http://{SHOP}:{port}")
-    assert answer == probe.Answer(ok=True, detail="Tea", content="WordPress only")
-    page = probe._get(f"http://{SHOP}:{port}", "/", entrance.way_to("tea-house-x7k2m"))
-    assert page.headers["x-host"] == f"{SHOP}:{port}"
+    answer = entrance.ask("tea-house-x7k2m", f"http://{DOMAIN}:{port}")
+    # The page names the host that it was asked by, and the probe compares it with the shop's.
+    assert (answer.ok, answer.detail, answer.content) == (True, "Tea", "WordPress only")
 
 
 def test_a_certificate_of_the_named_authority_is_believed(serve, keys: Path) -> None:
-    port = port_of(serve({"/": (200, LINK, "<title>Tea</title>")}, keys))
-    assert Entrance("127.0.0.1.nip.io", keys / "ca.crt").ask("tea-house-x7k2m", f"https://{SHOP}:{port}").ok
+    port = port_of(serve({"/": wordpress(), "/wp-login.php": LOGIN}, keys))
+    assert Entrance("127.0.0.1.nip.io", keys / "ca.crt").ask("tea-house-x7k2m", f"https://{DOMAIN}:{port}").ok
 
 
 @pytest.mark.parametrize(
     ("host", "authority", "told"),
     [
-        (SHOP, None, "self-signed certificate in certificate chain|unable to get local issuer certificate"),
+        (DOMAIN, None, "self-signed certificate in certificate chain|unable to get local issuer certificate"),
         ("other.example.test", "ca.crt", "Hostname mismatch"),
-        (SHOP, "none.crt", "FileNotFoundError"),
+        (DOMAIN, "none.crt", "FileNotFoundError"),
     ],
 )
 def test_a_certificate_that_nobody_would_believe_is_no_answer(
     serve, keys: Path, host: str, authority: str | None, told: str
 ) -> None:
-    port = port_of(serve({"/": (200, LINK, "<title>Tea</title>")}, keys))
+    port = port_of(serve({"/": wordpress(), "/wp-login.php": LOGIN}, keys))
     way = probe.Way(via="127.0.0.1.nip.io", ca_file=None if authority is None else keys / authority)
     answer = probe.ask(f"https://{host}:{port}", way)
     assert not answer.ok

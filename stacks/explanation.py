@@ -1,0 +1,335 @@
+"""Why a store does not work, in sentences for an operator who was woken by it. Pure: evidence in, causes out.
+
+The most telling cause comes first: what stands at the beginning of the chain (no node, no quota, no image) explains
+what comes after it (a database that does not answer, a page that says 500).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stacks.evidence import Evidence, Object, VolumeUse
+
+MOST_CAUSES: Final = 3
+FULL_FREE_SHARE: Final = 0.02
+_LOG_LINES: Final = 3
+_LONGEST: Final = 400
+_PULL: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_NOT_STARTED: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_MOUNT_EVENTS: Final = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
+_FULL_DISK: Final = re.compile(r"No space left on device|[Dd]isk is full|[Dd]isk full|errno: 28\b|Errcode: 28\b")
+_DENIED: Final = re.compile(r"Access denied for user '[^']*'@?")
+_IMAGE_VALUES: Final = {"wordpress": "image.tag", "mariadb": "database.image.tag"}
+_SIZE_KEYS: Final = {"-mariadb": "database.storage", "-uploads": "uploads.storage"}
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One reason, and what to do about it. `rank`: 0 is the most telling."""
+
+    rank: int
+    what: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.cure}"
+
+
+def causes(evidence: Evidence) -> tuple[Cause, ...]:
+    """Return the causes that the evidence holds, the most telling first, each once."""
+    if evidence.namespace is None:
+        if evidence.unreadable:
+            return (Cause(9, f"the cluster does not say why ({evidence.unreadable[0]})", "run `stores doctor`"),)
+        return (
+            Cause(
+                0, "its namespace is gone",
+                "somebody deleted it, with its data: restore a backup, or let `stores up` make an empty store",
+            ),
+        )  # fmt: skip
+    found = [
+        *_namespace(evidence.namespace),
+        *_volumes(evidence),
+        *_workloads(evidence),
+        *_claims(evidence),
+        *(cause for pod in evidence.pods for cause in _pod(evidence, pod)),
+        *_logs(evidence),
+        *_rivals(evidence),
+        *_release(evidence),
+    ]
+    unique = {cause.what: cause for cause in sorted(found, key=lambda cause: -cause.rank)}
+    return tuple(sorted(unique.values(), key=lambda cause: cause.rank))
+
+
+def explain(evidence: Evidence) -> str:
+    """Return the most telling causes as one text, or "" where nothing explains it."""
+    told = causes(evidence)
+    texts = [str(cause) for cause in told[:1]] + [f"also: {cause.what}" for cause in told[1:MOST_CAUSES]]
+    return ". ".join(texts)
+
+
+def full_volumes(volumes: Sequence[VolumeUse]) -> tuple[Cause, ...]:
+    """Return the volumes that are as good as full, that of the database first."""
+    full = [use for use in volumes if use.free_bytes < FULL_FREE_SHARE * use.capacity_bytes]
+    return tuple(
+        Cause(
+            0 if use.claim.endswith("-mariadb") else 1,
+            f"volume {use.claim} is full: {_mib(use.free_bytes)} of {_mib(use.capacity_bytes)} MiB are free",
+            f"raise {_size_key(use.claim)} in the store's block, or delete what is not needed",
+        )
+        for use in sorted(full, key=lambda use: not use.claim.endswith("-mariadb"))
+    )
+
+
+def is_database(cause: Cause) -> bool:
+    """Return whether a full volume is the database's: a shop cannot sell then, even if its pages are shown."""
+    return cause.rank == 0
+
+
+def _namespace(namespace: Object) -> Iterator[Cause]:
+    if namespace["metadata"].get("deletionTimestamp"):
+        yield Cause(0, "its namespace is being deleted", "find out by whom; `stores audit list` has what this tool did")
+
+
+def _volumes(evidence: Evidence) -> Iterator[Cause]:
+    yield from full_volumes(evidence.volumes)
+
+
+def _workloads(evidence: Evidence) -> Iterator[Cause]:
+    """Yield what keeps pods from being made at all."""
+    for workload in evidence.workloads:
+        name, status = workload["metadata"]["name"], workload.get("status") or {}
+        wanted = (workload.get("spec") or {}).get("replicas", 1)
+        if wanted == 0:
+            yield Cause(
+                1, f"{workload['kind']} {name} was scaled to 0 pods", f"scale it to 1: {_kubectl(workload)} scale"
+            )
+        if status.get("readyReplicas", 0) >= wanted and status.get("updatedReplicas", 0) >= wanted:
+            continue
+        refusal = _refusal(evidence, name)
+        if refusal is None:
+            continue
+        if "exceeded quota" in refusal:
+            cure = "lower the store's sizes, or raise stores:quota... in the settings"
+            yield Cause(0, f"no pod of {name} can be made: {_short(refusal)}", cure)
+        elif "violates PodSecurity" in refusal:
+            yield Cause(0, f"no pod of {name} is admitted: {_short(refusal)}", "correct the values or the chart")
+        else:
+            yield Cause(1, f"no pod of {name} can be made: {_short(refusal)}", "correct what it names")
+
+
+def _refusal(evidence: Evidence, workload: str) -> str | None:
+    """Return the newest refusal to make a pod of a workload: told by its condition, or by an event."""
+    for found in evidence.workloads:
+        if found["metadata"]["name"] == workload:
+            for condition in (found.get("status") or {}).get("conditions") or ():
+                if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+                    return str(condition.get("message"))
+    mine = [
+        event
+        for event in evidence.events
+        if event.get("reason") == "FailedCreate"
+        and str(_about(event).get("name", "")).startswith(workload)
+        and _about(event).get("kind") in ("ReplicaSet", "StatefulSet")
+    ]
+    return str(max(mine, key=_when).get("message", "")) if mine else None
+
+
+def _claims(evidence: Evidence) -> Iterator[Cause]:
+    for claim in evidence.claims:
+        name = claim["metadata"]["name"]
+        phase = (claim.get("status") or {}).get("phase")
+        if phase == "Lost":
+            yield Cause(0, f"the volume of claim {name} is lost", "restore a backup")
+        said = [_said(event) for event in _events_of(evidence, name, "PersistentVolumeClaim")]
+        if phase == "Pending" and said:
+            storage_class = (claim.get("spec") or {}).get("storageClassName")
+            yield Cause(
+                0,
+                f"claim {name} gets no volume from class {storage_class}: {_short(said[-1])}",
+                "`stores doctor` names the cluster's storage classes; correct storageClass in the values",
+            )
+        elif phase == "Bound" and said and "esize" in said[-1]:
+            yield Cause(1, f"the volume of claim {name} does not grow: {_short(said[-1])}", "see the storage's own log")
+
+
+def _pod(evidence: Evidence, pod: Object) -> Iterator[Cause]:
+    name, status = pod["metadata"]["name"], pod.get("status") or {}
+    if status.get("phase") == "Failed" and status.get("reason"):
+        said = _short(str(status.get("message") or status["reason"]))
+        yield Cause(
+            2, f"pod {name} was ended: {status['reason']}: {said}", "relieve the node, or lower the store's sizes"
+        )
+        return
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            yield Cause(
+                0,
+                f"no node takes pod {name}: {_short(str(condition.get('message') or condition.get('reason')))}",
+                "add a node, free one, or lower the store's sizes",
+            )
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        yield from _container(pod, container)
+    if not _is_ready(pod):
+        for event in _events_of(evidence, name, "Pod"):
+            if event.get("reason") in _MOUNT_EVENTS:
+                yield Cause(1, f"pod {name} gets no volume: {_short(_said(event))}", "correct what it names")
+            if event.get("reason") == "FailedCreatePodSandBox":
+                yield Cause(2, f"pod {name} gets no network: {_short(_said(event))}", "see the node's kubelet")
+
+
+def _container(pod: Object, container: Object) -> Iterator[Cause]:
+    where = f"{container['name']} of pod {pod['metadata']['name']}"
+    state, last = container.get("state") or {}, (container.get("lastState") or {}).get("terminated") or {}
+    waiting = state.get("waiting") or {}
+    ended = state.get("terminated") or {}
+    if not ended.get("exitCode"):
+        ended = last
+    reason = waiting.get("reason")
+    if reason in _PULL:
+        said = _short(str(waiting.get("message") or reason))
+        cure = f"correct {_IMAGE_VALUES.get(_component(pod), 'the image')}, or make the registry reachable"
+        yield Cause(0, f"image {container.get('image')} of {where} cannot be pulled: {reason}: {said}", cure)
+    elif reason in _NOT_STARTED:
+        said = _short(str(waiting.get("message") or reason))
+        yield Cause(0, f"container {where} cannot start: {reason}: {said}", "correct what it names")
+    elif ended.get("reason") == "OOMKilled" and not _is_ready(pod):
+        key = "database.memory" if _component(pod) == "mariadb" else "web.memory"
+        yield Cause(
+            0, f"container {where} ran out of memory and was killed{_restarts(container)}", f"raise {key} in the block"
+        )
+    elif ended.get("exitCode") and not container.get("ready"):
+        yield from _ended(where, ended, container)
+
+
+def _ended(where: str, ended: Object, container: Object) -> Iterator[Cause]:
+    said = str(ended.get("message") or "")
+    lines = " | ".join(_last_lines(said.splitlines())) or "it said nothing"
+    rank = 1 if container.get("name") != "install" or "did not answer" not in said else 3
+    if _FULL_DISK.search(said):
+        yield Cause(
+            0, f"container {where} found its disk full: {lines}", "raise the volume's size in the store's block"
+        )
+        return
+    yield Cause(
+        rank,
+        f"container {where} ended with code {ended['exitCode']}{_restarts(container)}, its last words: {lines}",
+        "correct what it says",
+    )
+
+
+def _logs(evidence: Evidence) -> Iterator[Cause]:
+    """Yield what running containers say that explains a shop which does not answer."""
+    if evidence.pods and all(_is_ready(pod) for pod in evidence.pods) and not evidence.logs:
+        return
+    for (pod, container), lines in evidence.logs.items():
+        full = [line for line in lines if _FULL_DISK.search(line)]
+        if full:
+            cure = "raise the volume's size in the store's block"
+            yield Cause(1, f"container {container} of pod {pod} finds its disk full: {_short(full[-1])}", cure)
+        denied = [line for line in lines if _DENIED.search(line)]
+        if denied and container == "mariadb":
+            yield Cause(
+                1,
+                f"the database refuses WordPress' password: {_short(denied[-1])}",
+                "the credentials Secret was changed; `stores up` puts it back as it was generated",
+            )
+    for unready in evidence.pods:
+        yield from _unready(evidence, unready)
+
+
+def _unready(evidence: Evidence, pod: Object) -> Iterator[Cause]:
+    """Yield the containers that run and do not become ready, with what the probe and their logs say."""
+    name = pod["metadata"]["name"]
+    for container in (pod.get("status") or {}).get("containerStatuses") or ():
+        if container.get("ready") or "running" not in (container.get("state") or {}):
+            continue
+        probes = [_said(event) for event in _events_of(evidence, name, "Pod") if event.get("reason") == "Unhealthy"]
+        lines = _last_lines(evidence.logs.get((name, container["name"]), ()))
+        said = " | ".join([*probes[-1:], *lines]) or "nothing"
+        yield Cause(
+            4, f"container {container['name']} of pod {name} runs but is not ready: {_short(said)}", "see its log"
+        )
+
+
+def _rivals(evidence: Evidence) -> Iterator[Cause]:
+    if evidence.rivals:
+        yield Cause(
+            1,
+            f"its host is claimed by another Ingress: {', '.join(evidence.rivals)}",
+            "delete that one, or give one of the two another host",
+        )
+
+
+def _release(evidence: Evidence) -> Iterator[Cause]:
+    if not evidence.workloads and evidence.release is None:
+        yield Cause(3, "its release is not there", "`stores up` makes it")
+        return
+    kinds = {workload["kind"] for workload in evidence.workloads}
+    for kind, what in (("Deployment", "web pods"), ("StatefulSet", "database")):
+        if kind not in kinds and "workloads" not in str(evidence.unreadable):
+            yield Cause(1, f"the {kind} of its {what} is gone", "somebody deleted it; `helm rollback` makes it again")
+    if evidence.release is not None and evidence.release.startswith("pending"):
+        yield Cause(
+            2,
+            f"its Helm release is stuck in {evidence.release}: an operation on it was killed",
+            "`stores up` takes it up; else `helm rollback` it",
+        )
+
+
+def _component(pod: Object) -> str:
+    return str((pod["metadata"].get("labels") or {}).get("app.kubernetes.io/component", ""))
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(found.get("type") == "Ready" and found.get("status") == "True" for found in conditions)
+
+
+def _events_of(evidence: Evidence, name: str, kind: str) -> list[Object]:
+    mine = [
+        event for event in evidence.events if (_about(event).get("kind"), _about(event).get("name")) == (kind, name)
+    ]
+    return sorted(mine, key=_when)
+
+
+def _about(event: Object) -> Object:
+    found: Object = event.get("involvedObject") or {}
+    return found
+
+
+def _when(event: Object) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp"))
+
+
+def _said(event: Object) -> str:
+    return f"{event.get('reason')}: {event.get('message', '')}"
+
+
+def _last_lines(lines: Sequence[str]) -> list[str]:
+    return [" ".join(line.split()) for line in lines if line.strip()][-_LOG_LINES:]
+
+
+def _restarts(container: Object) -> str:
+    count = int(container.get("restartCount") or 0)
+    return f" ({count} restart{'s' if count > 1 else ''})" if count else ""
+
+
+def _kubectl(workload: Object) -> str:
+    metadata = workload["metadata"]
+    return f"kubectl -n {metadata.get('namespace', '')} {workload['kind'].lower()}/{metadata['name']}"
+
+
+def _size_key(claim: str) -> str:
+    return next((key for ending, key in _SIZE_KEYS.items() if claim.endswith(ending)), "its size")
+
+
+def _mib(count: int) -> int:
+    return count // (1024 * 1024)
+
+
+def _short(text: Any) -> str:
+    flat = " ".join(str(text).split())
+    return flat if len(flat) <= _LONGEST else f"{flat[: _LONGEST - 3]}..."
