@@ -211,6 +211,20 @@ class Engine:
             raise self._translate(error, cell) from None
         return pending
 
+    def refresh(self, cell: str, names: frozenset[str]) -> None:
+        """Bring the state of these logical names in line with what is live; nothing else of the cell is asked.
+
+        An object that is gone leaves the state, so that the next run makes it again.
+        """
+        try:
+            stack = self._stack(cell, RunOptions(), create=True)
+            resources = (stack.export_stack().deployment or {}).get("resources") or []
+            urns = [str(resource["urn"]) for resource in resources if _name_of(str(resource["urn"])) in names]
+            if urns:
+                stack.refresh(parallel=PARALLEL, target=urns, color="never", suppress_outputs=True, show_secrets=False)
+        except CommandError as error:
+            raise self._translate(error, cell) from None
+
     def plant(self, cell: str, values: Mapping[str, Mapping[str, str]]) -> None:
         """Put the generated values of live stores into a state that lost them, encrypted; see `audit.recovery`.
 
@@ -473,6 +487,10 @@ class _Recorder:
         if name in self._store_ids and f"::{naming.COMPONENT_TYPE}::" in urn:
             return name, None
         return self._owners.get(name, (None, None))
+
+
+def _name_of(urn: str) -> str:
+    return urn.rsplit("::", 1)[-1]
 
 
 def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:

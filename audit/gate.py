@@ -5,7 +5,9 @@ Fail closed: an intent is committed before the engine starts, and without the le
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +16,7 @@ from typing import Self, TypeVar
 
 from audit import held as holding
 from audit import observation as observations
+from audit import probe
 from audit import target as targets
 from audit.doctor import Check, Patient, examine
 from audit.engine import Engine
@@ -24,16 +27,19 @@ from audit.observation import Observation
 from audit.plan import CHANGING, Plan, StorePlan, count_operations, limit_use
 from audit.reconcile import Reconciliation, take_over
 from audit.records import Actor, NewEntry, RunRequest, StoreRow, Usage
-from audit.run import ProgressEvent, Report, Run, RunResult, StoreResult
+from audit.run import PROBES, ProgressEvent, Report, Run, RunResult, StoreResult
 from audit.target import Target
 from audit.tickets import Issued, TicketRun, check_validity
+from audit.waiting import Waiting
 from components import naming
+from components.desired import DesiredStore
 from stacks import manifest as manifests
 from stacks import platform_key
 from stacks import settings as settings_module
 from stacks.cluster import Cluster
-from stacks.desired import caps
+from stacks.desired import Plans, caps
 from stacks.errors import StoresError, UsageError
+from stacks.explanation import full_volumes, is_database
 from stacks.manifest import Manifest
 from stacks.program import RunOptions
 from stacks.settings import Settings
@@ -60,6 +66,8 @@ class StoreStatus:
     reason: str | None
     held: str | None = None
     """What somebody has done to its release by plain Helm, of a store that is held."""
+    checks: tuple[probe.Check, ...] = ()
+    """What the store was asked just now; empty unless that was wanted."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +211,10 @@ class Gate:
         ]
         if not deep:
             return found
-        return [self._asked(status) for status in found]
+        plans = Plans(self.root, self.settings)
+        wanted = {store.id: plans.desired(store) for store in manifest.stores if not store.deleted}
+        with ThreadPoolExecutor(max_workers=PROBES) as pool:
+            return list(pool.map(lambda status: self._asked(status, wanted.get(status.store_id)), found))
 
     def credentials(self, store_id: str, *, actor: Actor) -> Credentials:
         """Return how to sign in to a store. The reading is on record before the password is shown."""
@@ -307,14 +318,29 @@ class Gate:
             unsure(f"which stores are held is not known: {error}")
             return {}
 
-    def _asked(self, status: StoreStatus) -> StoreStatus:
-        if status.url is None or status.status not in ("Ready", "Failed", "Provisioning"):
+    def _asked(self, status: StoreStatus, wanted: DesiredStore | None) -> StoreStatus:
+        """Return the status as it is now: what the store answers, and where it does not, why."""
+        if status.url is None or status.status not in ("Ready", "Failed", "Provisioning", "Deleting"):
             return status
-        answer = self.entrance.ask(status.store_id, status.url)
-        now = self.ledger.now()
-        if answer.ok:
-            return replace(status, content=answer.content, checked_at=now)
-        return replace(status, status="Failed", content=None, checked_at=now, reason=answer.detail)
+        if wanted is None:
+            return self._leaving(status)
+        answer = self.entrance.ask(status.store_id, status.url, sells=wanted.sells)
+        seen = replace(status, content=answer.content, checked_at=self.ledger.now(), checks=answer.checks)
+        if not answer.ok:
+            return replace(seen, status="Failed", reason=self._waiting.why_not(wanted, answer))
+        full = full_volumes(self.cluster.volume_use(naming.namespace(status.store_id)))
+        if full and is_database(full[0]):
+            return replace(seen, status="Failed", reason=f"it shows its pages but cannot take orders: {full[0]}")
+        return replace(seen, reason=str(full[0]) if full else status.reason)
+
+    def _leaving(self, status: StoreStatus) -> StoreStatus:
+        """Return the status of a store that is being removed, with what of it is still there."""
+        left = self._waiting.what_is_left(status.store_id) if status.status == "Deleting" else None
+        return replace(status, reason=left or status.reason)
+
+    @property
+    def _waiting(self) -> Waiting:
+        return Waiting(self.cluster, self.entrance, threading.Event(), lambda _store, _text, _status: None)
 
 
 def _owner_limits(manifest: Manifest) -> dict[str, OwnerLimits]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from audit import aftermath, provenance
+from audit import aftermath, provenance, repair
 from audit import observation as observations
 from audit.engine import Engine, EngineResult, Step
 from audit.entrance import Entrance
@@ -40,6 +40,7 @@ from audit.records import (
     StoreOutcome,
     StoreRecord,
 )
+from audit.waiting import Waiting, stopped
 from components import desired, naming
 from stacks.cluster import Cluster
 from stacks.errors import (
@@ -58,9 +59,10 @@ from stacks.settings import Settings
 
 LEASE_S: Final = 60
 RENEW_EVERY_S: Final = 15.0
-ASK_EVERY_S: Final = 1.0
-NAMESPACE_GONE_S: Final = 300
 PROBES: Final = 16
+PATIENCE_S: Final = 5.0
+"""How long a store that nothing is to be done to may take to answer before the run takes it up."""
+_FINE: Final = Answer(ok=True, detail="")
 _TOLD: Final = frozenset({desired.NAMESPACE, desired.CREDENTIALS, desired.RELEASE})
 
 
@@ -118,12 +120,13 @@ class Run:
     _began: dict[str, float] = field(default_factory=dict)
     _touched: set[str] = field(default_factory=set)
     _cancelled: threading.Event = field(default_factory=threading.Event)
+    _answers: dict[str, Answer] = field(default_factory=dict)
 
     def execute(self, request: RunRequest) -> RunResult:
         """Do it all. `request` comes without its changes."""
         with self.session() as leases:
             observation = self._observe(leases)
-            stores = observations.plan_stores(observation)
+            stores = self._with_broken(observation, observations.plan_stores(observation))
             self._schedule(observation, stores)
             changes = observations.changes_of(observation, stores)
             if not changes:
@@ -221,17 +224,23 @@ class Run:
         self, observation: Observation, cell: str, options: RunOptions, mine: Mapping[str, Change]
     ) -> dict[str, StoreOutcome]:
         if self._cancelled.is_set():
-            return {store_id: _cancelled(store_id, reached_engine=False) for store_id in mine}
+            return {store_id: stopped(store_id, reached_engine=False) for store_id in mine}
         leaving = frozenset(store_id for store_id, change in mine.items() if change.action == "store.delete")
+        broken = [store_id for store_id, change in mine.items() if self._is_broken(observation, change)]
+        if broken:
+            self._repair(cell, broken)
         result = self._run_engine(observation, cell, options, leaving)
+        for store_id in broken:
+            # What the engine has put back, a pod that failed before it takes up at its next try only.
+            repair.restart_stuck(self.cluster, store_id, self.tell)
         waiting = [change for change in mine.values() if change.store_id not in result.failures]
         outcomes = {
-            store_id: _failed(store_id, reason, deleting=mine[store_id].action == "store.delete")
+            store_id: self._failed(observation, mine[store_id], reason)
             for store_id, reason in result.failures.items()
             if store_id in mine
         }
         if result.cancelled:
-            return outcomes | {change.store_id: _cancelled(change.store_id) for change in waiting}
+            return outcomes | {change.store_id: stopped(change.store_id) for change in waiting}
         with ThreadPoolExecutor(max_workers=PROBES) as pool:
             for outcome in pool.map(lambda change: self._await(observation, change), waiting):
                 outcomes[outcome.store_id] = outcome
@@ -299,81 +308,86 @@ class Run:
             cluster_uid=self.cluster.uid,
         )
 
+    def _with_broken(self, observation: Observation, stores: tuple[StorePlan, ...]) -> tuple[StorePlan, ...]:
+        """Return the plan in which a store that is as its block says, and does not sell, is taken up too."""
+        active = [
+            store for store in stores if store.action is Action.UNTOUCHED and store.store_id in observation.desired
+        ]
+        wanted = [observation.desired[store.store_id] for store in active]
+        with ThreadPoolExecutor(max_workers=PROBES) as pool:
+            answers = list(pool.map(lambda store: self._waiting.poll(store, PATIENCE_S), wanted))
+        self._answers = {
+            store.store_id: answer for store, answer in zip(active, answers, strict=True) if answer is not None
+        }
+        broken = {store_id: answer.detail for store_id, answer in self._answers.items() if not answer.ok}
+        for store_id, detail in broken.items():
+            self.tell(store_id, f"it does not sell: {detail}")
+        return tuple(
+            replace(store, action=Action.RETRY, reason=f"it does not sell: {broken[store.store_id]}")
+            if store.store_id in broken and store.action is Action.UNTOUCHED
+            else store
+            for store in stores
+        )
+
+    def _is_broken(self, observation: Observation, change: Change) -> bool:
+        """Return whether a store that exists in part or whole did not work before this run."""
+        row = observation.rows.get(change.store_id)
+        working = row is not None and row.status == "Ready" and self._answers.get(change.store_id, _FINE).ok
+        return change.action != "store.delete" and observation.cell_of(change.store_id) is not None and not working
+
+    def _repair(self, cell: str, store_ids: Sequence[str]) -> None:
+        repair.read_live(self.engine, self.cluster, cell, store_ids, self.tell)
+        for store_id in store_ids:
+            repair.restart_stuck(self.cluster, store_id, self.tell)
+
+    @property
+    def _waiting(self) -> Waiting:
+        return Waiting(self.cluster, self.entrance, self._cancelled, self.tell)
+
     def _await(self, observation: Observation, change: Change) -> StoreOutcome:
         if change.action == "store.delete":
-            return self._await_gone(change.store_id)
-        return self._await_answer(change.store_id, observation.desired[change.store_id].url)
+            return self._waiting.until_gone(change.store_id, self.settings.deletion_timeout_seconds)
+        return self._waiting.until_sells(observation.desired[change.store_id], self.settings.ready_timeout_seconds)
 
-    def _await_answer(self, store_id: str, url: str) -> StoreOutcome:
-        """Return Ready once the store answers over HTTP, or Failed with what it said last."""
-        self.tell(store_id, f"waiting until {url} answers")
-        answer = self._poll_answer(store_id, url)
-        if answer is None:
-            return _cancelled(store_id)
-        if answer.ok:
-            self.tell(store_id, f"{url} answers", "Ready")
-            return StoreOutcome(store_id, "success", "Ready", url=url, content=answer.content)
-        self.tell(store_id, answer.detail, "Failed")
-        return StoreOutcome(store_id, "failure", "Failed", reason=f"{url}: {answer.detail}", url=url)
-
-    def _poll_answer(self, store_id: str, url: str) -> Answer | None:
-        deadline = time.monotonic() + self.settings.ready_timeout_seconds
-        while True:
-            answer = self.entrance.ask(store_id, url)
-            if answer.ok or time.monotonic() > deadline:
-                return answer
-            if self._cancelled.wait(ASK_EVERY_S):
-                return None
-
-    def _await_gone(self, store_id: str) -> StoreOutcome:
-        """Return Deleted once the namespace is gone; until then the store keeps its slot, and says what holds it."""
-        name = naming.namespace(store_id)
-        deadline = time.monotonic() + NAMESPACE_GONE_S
-        while (state := self.cluster.namespace(name)) is not None:
-            if time.monotonic() > deadline or self._cancelled.wait(ASK_EVERY_S):
-                held = "; ".join(state.holding) or "the cluster does not say what holds it"
-                reason = f"namespace {name} is still there: {held}"
-                self.tell(store_id, reason, "Deleting")
-                return StoreOutcome(store_id, "failure", "Deleting", reason=reason)
-        self.tell(store_id, "its namespace is gone", "Deleted")
-        return StoreOutcome(store_id, "success", "Deleted")
+    def _failed(self, observation: Observation, change: Change, reason: str) -> StoreOutcome:
+        """Return the outcome of a store that the engine could not bring up or remove, with the cluster's reasons."""
+        if change.action == "store.delete":
+            left = self._waiting.what_is_left(change.store_id)
+            return StoreOutcome(change.store_id, "failure", "Deleting", reason=left or reason)
+        store = observation.desired[change.store_id]
+        told = self._waiting.why_failed(store.store_id, store.host, reason)
+        self.tell(store.store_id, told, "Failed")
+        return StoreOutcome(store.store_id, "failure", "Failed", reason=told, url=store.url)
 
     def _nothing_to_do(self, observation: Observation, stores: tuple[StorePlan, ...]) -> RunResult:
-        """Return the untouched stores, each asked whether it answers: nothing to change is not yet Ready."""
-        active = [store for store in stores if store.store_id in observation.desired]
-        started = time.monotonic()
-        with ThreadPoolExecutor(max_workers=PROBES) as pool:
-            urls = [(store.store_id, observation.desired[store.store_id].url) for store in active]
-            answers = list(pool.map(lambda asked: self._poll_answer(*asked), urls))
+        """Return the stores that are left alone, as they have just answered. Only a held one can be broken here."""
         results, problems = [], []
-        for store, answer in zip(active, answers, strict=True):
-            url = observation.desired[store.store_id].url
-            ok = answer is not None and answer.ok
-            detail = None if ok else (answer.detail if answer is not None else "cancelled")
-            content = answer.content if answer is not None else None
+        for store in stores:
+            if store.store_id not in observation.desired:
+                continue
+            answer, wanted = self._answers.get(store.store_id), observation.desired[store.store_id]
+            if answer is None:
+                results.append(_as_before(observation, store, "the run was stopped"))
+                continue
+            detail = None if answer.ok else self._waiting.why_not(wanted, answer)
+            status: Status = "Ready" if answer.ok else "Failed"
             self.ledger.mark(
                 self.settings.environment,
                 store.store_id,
-                "Ready" if ok else "Failed",
+                status,
                 detail,
                 run_id=self.run_id,
-                url=url,
-                content=content,
+                url=wanted.url,
+                content=answer.content,
             )
-            if not ok:
-                problems.append(Problem(f"store '{store.store_id}'", f"{url}: {detail}", "see `stores doctor`"))
-            results.append(
-                StoreResult(
-                    store.store_id,
-                    store.action,
-                    "Ready" if ok else "Failed",
-                    url,
-                    store.reason if ok and store.action is Action.HELD else detail,
-                    time.monotonic() - started,
-                    content,
-                )
-            )
-        error = StoreFailedError.of(problems) if problems else None
+            if detail is not None:
+                cure = "it is held: correct it by Helm, or run `stores up --overwrite-drift`"
+                problems.append(Problem(f"store '{store.store_id}'", detail, cure))
+            told = detail or (store.reason if store.action is Action.HELD else None)
+            results.append(StoreResult(store.store_id, store.action, status, wanted.url, told, 0.0, answer.content))
+        error: StoresError | None = StoreFailedError.of(problems) if problems else None
+        if self._cancelled.is_set():
+            error = CancelledError(f"run {self.run_id}", "it was stopped", "run `stores up` again to go on")
         return RunResult(self.run_id, tuple(results), nothing_to_do=True, exit_error=error)
 
     def _settle(self, outcomes: Mapping[str, StoreOutcome], observation: Observation) -> None:
@@ -539,14 +553,6 @@ def _as_before(observation: Observation, store: StorePlan, reason: str | None) -
     if row is None:
         return StoreResult(store.store_id, store.action, "Pending", None, reason, 0.0)
     return StoreResult(store.store_id, store.action, row.status, row.url, reason, 0.0, row.content)
-
-
-def _failed(store_id: str, reason: str, *, deleting: bool = False) -> StoreOutcome:
-    return StoreOutcome(store_id, "failure", "Deleting" if deleting else "Failed", reason=reason)
-
-
-def _cancelled(store_id: str, *, reached_engine: bool = True) -> StoreOutcome:
-    return StoreOutcome(store_id, "cancelled", "Failed", reason="the run was stopped", reached_engine=reached_engine)
 
 
 def _problem(outcome: StoreOutcome) -> Problem:

@@ -15,7 +15,11 @@ from stacks.errors import ClusterUnreachableError, UsageError
 )
 @json_option
 @click.argument("store_ids", metavar="[ID]...", nargs=-1)
-@click.option("--deep", is_flag=True, help="Ask every store now, instead of showing what was seen last.")
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Ask every store now for its shop page, its login page and its store API, and say why where one fails.",
+)
 @click.pass_obj
 @common
 def list_stores(session: Session, *, as_json: bool, store_ids: tuple[str, ...], deep: bool) -> None:

@@ -109,11 +109,28 @@ def print_statuses(output: Output, statuses: Sequence[StoreStatus]) -> None:
         for store in statuses
     ]
     output.table(["store", "owner", "status", "content", "since", "answered", "url"], rows)
+    asked = [store for store in statuses if store.checks]
+    if asked:
+        output.line()
+        output.table(["store", "asked for", "answer", "took", ""], [row for store in asked for row in _checks(store)])
     told = [(store.store_id, text) for store in statuses for text in (store.reason, store.held) if text]
     if told:
         output.line()
     for store_id, text in told:
         output.line(f"{store_id}: {text}")
+
+
+def _checks(store: StoreStatus) -> list[list[str]]:
+    return [
+        [
+            store.store_id,
+            f"{check.name} ({check.path})",
+            str(check.code or "-"),
+            f"{check.milliseconds} ms",
+            "ok" if check.ok else "FAILED",
+        ]
+        for check in store.checks
+    ]
 
 
 def print_usage(output: Output, usage: Usage, owner: str | None) -> None:

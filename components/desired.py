@@ -65,6 +65,11 @@ class DesiredStore:
     objects: Mapping[str, objects.Object]
     release: ReleaseSpec
 
+    @property
+    def sells(self) -> bool:
+        """Whether WooCommerce is declared; without it the store is a WordPress, and is asked for no more."""
+        return bool(self.release.values.get("woocommerce", {}).get("enabled", False))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for comparison; what only tunes a run (time limits) is left out."""
         return {

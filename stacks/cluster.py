@@ -123,6 +123,20 @@ class Cluster:
         found = self._ask(lambda: api.list_ingress_class(_request_timeout=self._timeouts))
         return frozenset(item.metadata.name for item in found.items)
 
+    def volumes_of(self, namespace: str) -> tuple[str, ...]:
+        """Return the volumes of a namespace that are to go with their claims and are still there.
+
+        Volumes that are retained by their class are not among them. Empty where volumes may not be listed.
+        """
+        found = self._ask(lambda: self._core.list_persistent_volume(_request_timeout=self._timeouts), or_none=403)
+        return tuple(
+            volume.metadata.name
+            for volume in (found.items if found is not None else ())
+            if volume.spec.persistent_volume_reclaim_policy == "Delete"
+            and volume.spec.claim_ref is not None
+            and volume.spec.claim_ref.namespace == namespace
+        )
+
     def evidence(self, namespace: str, host: str | None = None) -> Evidence:
         """Return what there is to know of a store that does not work; never raises, see `stacks.evidence`."""
         try:
@@ -180,8 +194,8 @@ class Cluster:
         api.configuration.retries = 0
         return client.CoreV1Api(api)
 
-    def _ask(self, question: Any, about: str | None = None) -> Any:
-        """Return the answer, or None for what does not exist."""
+    def _ask(self, question: Any, about: str | None = None, *, or_none: int = 404) -> Any:
+        """Return the answer, or None for what does not exist; and where the cluster answers with code `or_none`."""
         core = self._core
         from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
         from urllib3.exceptions import HTTPError  # noqa: PLC0415
@@ -189,7 +203,7 @@ class Cluster:
         try:
             return question()
         except ApiException as error:
-            if error.status == 404:
+            if error.status in (404, or_none):
                 return None
             raise ClusterUnreachableError(
                 f"cluster {core.api_client.configuration.host}",

@@ -89,6 +89,8 @@ class Settings(BaseModel):
     """How long a store's pods may take until the release counts as failed."""
     ready_timeout_seconds: Positive = 180
     """How long a store may take to answer over HTTP after its release is up."""
+    deletion_timeout_seconds: Positive = 300
+    """How long a removed store's namespace and volumes may take to go, until the run says what holds them."""
     deletion_grace_hours: Count = 168
     """Protected environments: how long a tombstoned store stays before it is removed."""
 

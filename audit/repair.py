@@ -1,0 +1,62 @@
+"""What a run does for a store that exists and does not sell, beyond what its block says.
+
+The engine compares a block with what it applied last, and so sees nothing to do where somebody has changed or removed
+an object by hand. So the live objects are read first; what differs is then put back by the engine, as any change is.
+And a pod that failed often enough waits for minutes before its next try: it is made anew, since the cause may be gone.
+
+Never here: data. A pod that serves is not touched, and no volume, claim or namespace is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from audit.engine import Engine
+from components import desired, naming
+from stacks.cluster import Cluster
+
+_BACKED_OFF: Final = frozenset({"CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull"})
+# They exist only in the engine's state.
+_NOT_LIVE: Final = frozenset(desired.RANDOM_PARTS)
+
+
+def read_live(
+    engine: Engine, cluster: Cluster, cell: str, store_ids: Iterable[str], tell: Callable[[str, str], None]
+) -> None:
+    """Bring the engine's state of these stores in line with what is live; changes nothing in the cluster.
+
+    A release that is deployed is left out: its values may have been changed by an operator on purpose, and its record
+    says nothing of the objects in it.
+    """
+    names: set[str] = set()
+    for store_id in store_ids:
+        tell(store_id, "reading its live objects, to put back what was changed or removed by hand")
+        status = cluster.evidence(naming.namespace(store_id)).release
+        left_out = _NOT_LIVE | {desired.RELEASE} if status == "deployed" else _NOT_LIVE
+        names |= {naming.logical_name(store_id, part) for part in desired.PARTS if part not in left_out}
+    engine.refresh(cell, frozenset(names))
+
+
+def restart_stuck(cluster: Cluster, store_id: str, tell: Callable[[str, str], None]) -> None:
+    """Make the store's pods anew that wait after failed tries. Their controllers do so at once, without the wait."""
+    namespace = naming.namespace(store_id)
+    for name, reason in stuck(cluster.evidence(namespace).pods):
+        tell(store_id, f"pod {name} waits in {reason}; it is made anew")
+        cluster.ask(partial(cluster.core.delete_namespaced_pod, name, namespace), f"pod {name}")
+
+
+def stuck(pods: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return name and reason of the pods that wait after failed tries, and of no pod that serves."""
+    found = []
+    for pod in pods:
+        status = pod.get("status") or {}
+        if pod["metadata"].get("deletionTimestamp"):
+            continue
+        containers = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+        reasons = [((container.get("state") or {}).get("waiting") or {}).get("reason") for container in containers]
+        backed_off = [reason for reason in reasons if reason in _BACKED_OFF]
+        if backed_off:
+            found.append((str(pod["metadata"]["name"]), str(backed_off[0])))
+    return found

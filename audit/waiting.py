@@ -1,0 +1,107 @@
+"""The wait after the engine's work: until a store sells, or nothing of it is left; and why, where that never comes.
+
+Asks only. What the cluster tells of a broken store is put in front of what its pages said, since it explains them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from audit.entrance import Entrance
+from audit.probe import Answer
+from audit.records import Status, StoreOutcome
+from components import naming
+from components.desired import DesiredStore
+from stacks.cluster import Cluster
+from stacks.explanation import explain
+
+ASK_EVERY_S: Final = 1.0
+_LONGEST_ENGINE_TEXT: Final = 500
+
+Tell = Callable[[str, str, Status | None], None]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Waits for stores of one run; a set `cancelled` ends every wait."""
+
+    cluster: Cluster
+    entrance: Entrance
+    cancelled: threading.Event
+    tell: Tell
+
+    def until_sells(self, store: DesiredStore, timeout_s: float) -> StoreOutcome:
+        """Return Ready once the store sells, or Failed with why it does not."""
+        self.tell(store.store_id, f"waiting until {store.url} answers", None)
+        answer = self.poll(store, timeout_s)
+        if answer is None:
+            return stopped(store.store_id)
+        if answer.ok:
+            self.tell(store.store_id, f"{store.url} answers", "Ready")
+            return StoreOutcome(store.store_id, "success", "Ready", url=store.url, content=answer.content)
+        reason = self.why_not(store, answer)
+        self.tell(store.store_id, reason, "Failed")
+        return StoreOutcome(
+            store.store_id, "failure", "Failed", reason=reason, url=store.url, metadata={"checks": told_checks(answer)}
+        )
+
+    def poll(self, store: DesiredStore, timeout_s: float) -> Answer | None:
+        """Return the store's first good answer, or its last one when the time is over; None if cancelled."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            answer = self.entrance.ask(store.store_id, store.url, sells=store.sells)
+            if answer.ok or time.monotonic() > deadline:
+                return answer
+            if self.cancelled.wait(ASK_EVERY_S):
+                return None
+
+    def why_not(self, store: DesiredStore, answer: Answer) -> str:
+        """Return why the store does not sell: the cluster's reasons first, then what its pages said."""
+        explained = self._explained(store.store_id, store.host)
+        pages = f"{store.url}: {answer.detail}"
+        return f"{explained}. {pages}" if explained else pages
+
+    def why_failed(self, store_id: str, host: str | None, engine: str) -> str:
+        """Return why the engine could not bring a store up: the cluster's reasons first, then the engine's words."""
+        explained = self._explained(store_id, host)
+        if not explained:
+            return engine
+        short = engine if len(engine) <= _LONGEST_ENGINE_TEXT else f"{engine[: _LONGEST_ENGINE_TEXT - 3]}..."
+        return f"{explained}. The engine: {short}"
+
+    def until_gone(self, store_id: str, timeout_s: float) -> StoreOutcome:
+        """Return Deleted once namespace and volumes are gone; until then the store keeps its slot."""
+        deadline = time.monotonic() + timeout_s
+        while (left := self.what_is_left(store_id)) is not None:
+            if time.monotonic() > deadline or self.cancelled.wait(ASK_EVERY_S):
+                self.tell(store_id, left, "Deleting")
+                return StoreOutcome(store_id, "failure", "Deleting", reason=left)
+        self.tell(store_id, "its namespace is gone", "Deleted")
+        return StoreOutcome(store_id, "success", "Deleted")
+
+    def what_is_left(self, store_id: str) -> str | None:
+        """Return what is still there of a deleted store and what holds it, or None when all of it is gone."""
+        name = naming.namespace(store_id)
+        state = self.cluster.namespace(name)
+        if state is not None:
+            held = "; ".join(state.holding) or "the cluster does not say what holds it"
+            return f"namespace {name} is still there: {held}"
+        volumes = self.cluster.volumes_of(name)
+        return f"its volumes are still there: {', '.join(volumes)}" if volumes else None
+
+    def _explained(self, store_id: str, host: str | None) -> str:
+        return explain(self.cluster.evidence(naming.namespace(store_id), host))
+
+
+def stopped(store_id: str, *, reached_engine: bool = True) -> StoreOutcome:
+    """Return the outcome of a change that was not finished because the run was stopped."""
+    return StoreOutcome(store_id, "cancelled", "Failed", reason="the run was stopped", reached_engine=reached_engine)
+
+
+def told_checks(answer: Answer) -> list[dict[str, object]]:
+    """Return the checks as plain data for the audit log."""
+    return [{"name": check.name, "code": check.code, "milliseconds": check.milliseconds} for check in answer.checks]
