@@ -2,7 +2,8 @@
 
 It behaves as the provisioner of that name does on k3s and kind: volumes bind when the first pod is scheduled, are tied
 to the node, take one node's pods only, and follow the class' reclaim policy; the size of a claim is recorded and not
-enforced. Unlike there, a claim can grow, as it can on the storage of clouds. docs/adr/0001-sandbox-storage.md says why.
+enforced, but for class `local-path-sized` (sandbox/sized.py). Unlike there, a claim can grow, as it can on clouds' storage.
+docs/adr/0001-sandbox-storage.md says why.
 Called as `python -m sandbox.volumes KUBECONFIG FOLDER`.
 """
 
@@ -18,7 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from sandbox import sized
 from sandbox.api import UNREACHABLE, Api, ApiError, Object
+from stacks.quantities import parse_bytes
 
 PROVISIONER: Final = "stores.platform/local-path"
 _PROVISIONED_BY: Final = "pv.kubernetes.io/provisioned-by"
@@ -70,6 +73,10 @@ def grown_to(claim: Object) -> str | None:
 def volume_name(claim: Object) -> str:
     """Return the name of the volume that is made for the claim; the same claim always gets the same."""
     return f"pvc-{claim['metadata']['uid']}"
+
+
+def _wanted_bytes(claim: Object) -> int:
+    return parse_bytes(claim["spec"]["resources"]["requests"]["storage"])
 
 
 def volume(claim: Object, storage_class: Object, folder: Path) -> Object:
@@ -148,6 +155,12 @@ class Provisioner:
         storage_class = self._api.get(f"{_CLASSES}/{claim['spec']['storageClassName']}")
         folder = self._folder / volume_name(claim)
         folder.mkdir(exist_ok=True)
+        if (storage_class.get("parameters") or {}).get(sized.PARAMETER) == "true":
+            try:
+                sized.make(folder, _wanted_bytes(claim))
+            except sized.SizedError as error:
+                self._warn(claim, str(error))
+                return
         folder.chmod(0o777)  # as local-path does: pods run as users of their own choice
         try:
             self._api.create(_VOLUMES, volume(claim, storage_class, folder))
@@ -160,6 +173,13 @@ class Provisioner:
         size = grown_to(claim)
         if size is None or claim["spec"].get("volumeName") != volume_name(claim):
             return
+        folder = self._folder / volume_name(claim)
+        if sized.image_of(folder).exists():
+            try:
+                sized.grow(folder, _wanted_bytes(claim))
+            except sized.SizedError as error:
+                self._warn(claim, str(error))
+                return
         capacity = {"capacity": {"storage": size}}
         self._api.patch(f"{_VOLUMES}/{volume_name(claim)}", {"spec": capacity})
         metadata = claim["metadata"]
@@ -174,6 +194,7 @@ class Provisioner:
         name = persistent_volume["metadata"]["name"]
         folder = self._folder / name
         if folder.exists():
+            sized.remove(folder)
             shutil.rmtree(folder)
         try:
             self._api.delete(f"{_VOLUMES}/{name}")
