@@ -76,8 +76,9 @@ class Waiting:
     def until_gone(self, store_id: str, timeout_s: float) -> StoreOutcome:
         """Return Deleted once namespace and volumes are gone; until then the store keeps its slot."""
         deadline = time.monotonic() + timeout_s
-        while (left := self.what_is_left(store_id)) is not None:
+        while not self._is_gone(store_id):
             if time.monotonic() > deadline or self.cancelled.wait(ASK_EVERY_S):
+                left = self.what_is_left(store_id) or "it went just when the time was over"
                 self.tell(store_id, left, "Deleting")
                 return StoreOutcome(store_id, "failure", "Deleting", reason=left)
         self.tell(store_id, "its namespace is gone", "Deleted")
@@ -86,12 +87,15 @@ class Waiting:
     def what_is_left(self, store_id: str) -> str | None:
         """Return what is still there of a deleted store and what holds it, or None when all of it is gone."""
         name = naming.namespace(store_id)
-        state = self.cluster.namespace(name)
-        if state is not None:
-            held = "; ".join(state.holding) or "the cluster does not say what holds it"
+        if self.cluster.namespace(name) is not None:
+            held = "; ".join(self.cluster.holders(name)) or "the cluster does not say what holds it"
             return f"namespace {name} is still there: {held}"
         volumes = self.cluster.volumes_of(name)
         return f"its volumes are still there: {', '.join(volumes)}" if volumes else None
+
+    def _is_gone(self, store_id: str) -> bool:
+        name = naming.namespace(store_id)
+        return self.cluster.namespace(name) is None and not self.cluster.volumes_of(name)
 
     def _explained(self, store_id: str, host: str | None) -> str:
         return explain(self.cluster.evidence(naming.namespace(store_id), host))

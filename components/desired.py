@@ -64,6 +64,7 @@ class DesiredStore:
     protected: bool
     objects: Mapping[str, objects.Object]
     release: ReleaseSpec
+    deletion_timeout_s: int = 300
 
     @property
     def sells(self) -> bool:

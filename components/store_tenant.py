@@ -66,7 +66,12 @@ class StoreTenant(pulumi.ComponentResource):
         namespace = kubernetes.core.v1.Namespace(
             self._logical(parts.NAMESPACE),
             metadata=desired.objects[parts.NAMESPACE]["metadata"],
-            opts=self._options(pulumi.ResourceOptions(parent=self), naming.namespace(desired.store_id)),
+            opts=self._options(
+                pulumi.ResourceOptions(
+                    parent=self, custom_timeouts=pulumi.CustomTimeouts(delete=f"{desired.deletion_timeout_s}s")
+                ),
+                naming.namespace(desired.store_id),
+            ),
         )
         # Deleting the namespace deletes what is in it; the engine need not ask for each object.
         inside = pulumi.ResourceOptions(parent=self, depends_on=[namespace], deleted_with=namespace)

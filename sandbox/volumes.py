@@ -2,7 +2,7 @@
 
 It behaves as the provisioner of that name does on k3s and kind: volumes bind when the first pod is scheduled, are tied
 to the node, take one node's pods only, and follow the class' reclaim policy; the size of a claim is recorded and not
-enforced, but for class `local-path-sized` (sandbox/sized.py). Unlike there, a claim can grow, as it can on clouds' storage.
+enforced, but for class `local-path-sized` (sandbox/sized.py). Unlike there, a claim can grow, as it can on clouds.
 docs/adr/0001-sandbox-storage.md says why.
 Called as `python -m sandbox.volumes KUBECONFIG FOLDER`.
 """

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Final, TypeVar
 
 from stacks import evidence as evidences
-from stacks import helm_history
+from stacks import helm_history, terminating
 from stacks.errors import ClusterUnreachableError
 from stacks.evidence import Evidence, VolumeUse
 from stacks.helm_history import Revision, RevisionContent
@@ -29,10 +29,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class NamespaceState:
-    """A namespace as it is: `holding` says what keeps a terminating one, in the cluster's own words."""
+    """A namespace as it is."""
 
     terminating: bool
-    holding: tuple[str, ...]
 
 
 class Cluster:
@@ -67,13 +66,12 @@ class Cluster:
         found = self._ask(lambda: self._core.read_namespace(name, _request_timeout=self._timeouts))
         if found is None:
             return None
-        conditions = found.status.conditions or []
-        holding = tuple(
-            " ".join(str(condition.message).split())
-            for condition in conditions
-            if condition.status == "True" and condition.message
-        )
-        return NamespaceState(terminating=found.metadata.deletion_timestamp is not None, holding=holding)
+        return NamespaceState(terminating=found.metadata.deletion_timestamp is not None)
+
+    def holders(self, name: str) -> tuple[str, ...]:
+        """Return what keeps a terminating namespace, each in a sentence; empty when nothing does, or it is gone."""
+        found = self._ask(lambda: self._core.read_namespace(name, _request_timeout=self._timeouts))
+        return () if found is None else terminating.holders(self._core.api_client, found)
 
     def namespaces(self, selector: str) -> Mapping[str, Mapping[str, str]]:
         """Return the labels of every namespace that matches a label selector, by name."""

@@ -68,6 +68,7 @@ class Plans:
                 platform_key_version=settings.platform_key_version,
             ),
             release=ReleaseSpec(chart=f"./{CHART}", values=values, timeout_s=settings.release_timeout_seconds),
+            deletion_timeout_s=settings.deletion_timeout_seconds,
         )
 
 

@@ -44,11 +44,12 @@ class TestAStoreThatWorked:
 
     TEA = naming.new_store_id("worked")
 
+    @classmethod
     @pytest.fixture(scope="class")
-    def project(self, make_project: Callable[[], Project]) -> Project:
+    def project(cls, make_project: Callable[[], Project]) -> Project:
         made = make_project()
         made.configure(releaseTimeoutSeconds=120, readyTimeoutSeconds=30, deletionTimeoutSeconds=10)
-        made.write(store(self.TEA))
+        made.write(store(cls.TEA))
         return made
 
     def test_status_shows_what_was_asked_and_how_long_it_took(self, project: Project, live: Live) -> None:
@@ -134,19 +135,21 @@ class TestAStoreThatNeverWorked:
 
     IMAGE, RIVALLED = naming.new_store_id("image"), naming.new_store_id("rivalled")
 
+    @classmethod
     @pytest.fixture(scope="class")
-    def project(self, make_project: Callable[[], Project]) -> Project:
+    def project(cls, make_project: Callable[[], Project]) -> Project:
         made = make_project()
         made.configure(releaseTimeoutSeconds=60, readyTimeoutSeconds=15)
         return made
 
+    @classmethod
     @pytest.fixture(scope="class")
-    def rival(self, live: Live) -> Iterator[str]:
+    def rival(cls, live: Live) -> Iterator[str]:
         """Return an Ingress of somebody else for the host of a store that is not made yet: the older one has it."""
-        namespace = f"rival-{self.RIVALLED}"
+        namespace = f"rival-{cls.RIVALLED}"
         live.core.create_namespace({"metadata": {"name": namespace}})
         backend = {"service": {"name": "nobody", "port": {"number": 80}}}
-        host = f"{self.RIVALLED}.127.0.0.1.nip.io"
+        host = f"{cls.RIVALLED}.127.0.0.1.nip.io"
         rule = {"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
         body = {"metadata": {"name": "claim"}, "spec": {"ingressClassName": "nginx", "rules": [rule]}}
         live.networking.create_namespaced_ingress(namespace, body)
