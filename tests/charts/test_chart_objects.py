@@ -131,7 +131,6 @@ def test_each_container_sees_only_the_secrets_that_it_needs(rendered: Rendered) 
         "wordpress/install": {"mariadb-password", "wordpress-password", *SALTS},
         "wordpress/wordpress": {"mariadb-password", *SALTS},
         "wordpress/cron": {"mariadb-password", *SALTS},
-        "mariadb/prepare-volume": set(),
         "mariadb/mariadb": {"mariadb-root-password", "mariadb-password"},
     }
 
@@ -416,7 +415,7 @@ def test_the_install_gets_its_settings_as_data_and_every_step(rendered: Rendered
     [
         ("wordpress-install", "install", "run.sh"),
         ("wordpress-cron", "cron", "run.sh"),
-        ("mariadb", "prepare-volume", "prepare-volume.sh"),
+        ("mariadb", "mariadb", "start.sh"),
     ],
 )
 def test_every_script_is_there_to_be_run(rendered: Rendered, config: str, mounted_by: str, script: str) -> None:
@@ -426,7 +425,7 @@ def test_every_script_is_there_to_be_run(rendered: Rendered, config: str, mounte
     pod = next(
         pod
         for pod in rendered.pods().values()
-        if container in pod["spec"]["initContainers"] + pod["spec"]["containers"]
+        if container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
     )
     volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
     assert volumes[mounts(container)[folder]["name"]]["configMap"]["name"] == f"{RELEASE}-{config}"

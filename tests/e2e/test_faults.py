@@ -15,6 +15,8 @@ from sandbox.instance import Instance
 from tests.e2e.live import Live, eventually
 from tests.e2e.project import Done, Project, store
 
+TEA, IMAGE, RIVALLED = (naming.new_store_id(name) for name in ("worked", "image", "rivalled"))
+
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
@@ -39,139 +41,135 @@ def deep(project: Project, store_id: str) -> dict[str, Any]:
     return dict(found)
 
 
+@pytest.fixture(scope="module")
+def working(make_project: Callable[[], Project]) -> Project:
+    made = make_project()
+    made.configure(releaseTimeoutSeconds=120, readyTimeoutSeconds=30, deletionTimeoutSeconds=10)
+    made.write(store(TEA))
+    return made
+
+
 class TestAStoreThatWorked:
     """What goes wrong with a store that was Ready."""
 
-    TEA = naming.new_store_id("worked")
-
-    @classmethod
-    @pytest.fixture(scope="class")
-    def project(cls, make_project: Callable[[], Project]) -> Project:
-        made = make_project()
-        made.configure(releaseTimeoutSeconds=120, readyTimeoutSeconds=30, deletionTimeoutSeconds=10)
-        made.write(store(cls.TEA))
-        return made
-
-    def test_status_shows_what_was_asked_and_how_long_it_took(self, project: Project, live: Live) -> None:
-        assert up(project)[self.TEA]["status"] == "Ready"
-        found = deep(project, self.TEA)
+    def test_status_shows_what_was_asked_and_how_long_it_took(self, working: Project, live: Live) -> None:
+        assert up(working)[TEA]["status"] == "Ready"
+        found = deep(working, TEA)
         assert found["status"] == "Ready"
         assert {check["name"] for check in found["checks"]} >= {"login page"}
         assert all(check["code"] == 200 and check["milliseconds"] > 0 for check in found["checks"])
-        assert "login page (/wp-login.php)" in project.stores("status", "--deep").out
-        live.sql(self.TEA, "CREATE TABLE kept (note TEXT); INSERT INTO kept VALUES ('still here')")
-        live.run(self.TEA, "wordpress", "echo kept > /var/www/html/wp-content/uploads/kept.txt")
+        assert "login page (/wp-login.php)" in working.stores("status", "--deep").out
+        live.sql(TEA, "CREATE TABLE kept (note TEXT); INSERT INTO kept VALUES ('still here')")
+        live.run(TEA, "wordpress", "echo kept > /var/www/html/wp-content/uploads/kept.txt")
 
-    def test_a_changed_password_is_told_and_put_back(self, project: Project, live: Live) -> None:
-        password = project.stores("credentials", self.TEA, "--json").data["password"]
-        live.secret(self.TEA, {"mariadb-password": "another-password-of-somebody"})
-        live.kill(self.TEA, "wordpress")
+    def test_a_changed_password_is_told_and_put_back(self, working: Project, live: Live) -> None:
+        password = working.stores("credentials", TEA, "--json").data["password"]
+        live.secret(TEA, {"mariadb-password": "another-password-of-somebody"})
+        live.kill(TEA, "wordpress")
 
         def told() -> str:
-            return str(deep(project, self.TEA)["reason"])
+            return str(deep(working, TEA)["reason"])
 
         eventually(lambda: "Access denied for user 'wordpress'" in told(), "the refused password is told")
-        found = deep(project, self.TEA)
+        found = deep(working, TEA)
         assert found["status"] == "Failed"
         assert "another-password-of-somebody" not in str(found)
         # The row of before says Ready, and the block is unchanged: `up` sees for itself, and puts the password back.
-        assert up(project)[self.TEA]["status"] == "Ready"
-        assert project.stores("credentials", self.TEA, "--json").data["password"] == password
+        assert up(working)[TEA]["status"] == "Ready"
+        assert working.stores("credentials", TEA, "--json").data["password"] == password
         self.assert_kept(live)
-        assert "nothing to do" in project.stores("up").out
+        assert "nothing to do" in working.stores("up").out
 
-    def test_no_password_came_into_the_state_by_reading_it_back(self, project: Project) -> None:
-        password = project.stores("credentials", self.TEA, "--json").data["password"]
-        for file in (project.root.parent / "state").rglob("*"):
+    def test_no_password_came_into_the_state_by_reading_it_back(self, working: Project) -> None:
+        password = working.stores("credentials", TEA, "--json").data["password"]
+        for file in (working.root.parent / "state").rglob("*"):
             assert not file.is_file() or password.encode() not in file.read_bytes(), file
 
     def test_a_removed_quota_and_policy_are_put_back_only_with_a_reason_to_look(
-        self, project: Project, live: Live
+        self, working: Project, live: Live
     ) -> None:
-        namespace = f"store-{self.TEA}"
+        namespace = f"store-{TEA}"
         live.networking.delete_namespaced_network_policy("mariadb", namespace)
-        assert "nothing to do" in project.stores("up").out  # it sells; what drifts is another command's business
-        live.kill(self.TEA, "mariadb")
-        live.kill(self.TEA, "wordpress")
-        eventually(lambda: deep(project, self.TEA)["status"] == "Failed", "the shop is down")
-        assert up(project)[self.TEA]["status"] == "Ready"
+        assert "nothing to do" in working.stores("up").out  # it sells; what drifts is another command's business
+        live.kill(TEA, "mariadb")
+        live.kill(TEA, "wordpress")
+        eventually(lambda: deep(working, TEA)["status"] == "Failed", "the shop is down")
+        assert up(working)[TEA]["status"] == "Ready"
         self.assert_kept(live)
 
     def assert_kept(self, live: Live) -> None:
-        assert live.sql(self.TEA, "SELECT note FROM kept").strip() == "still here"
-        assert live.run(self.TEA, "wordpress", "cat /var/www/html/wp-content/uploads/kept.txt").strip() == "kept"
+        assert live.sql(TEA, "SELECT note FROM kept").strip() == "still here"
+        assert live.run(TEA, "wordpress", "cat /var/www/html/wp-content/uploads/kept.txt").strip() == "kept"
 
-    def test_a_namespace_that_is_held_is_told_and_keeps_its_slot(self, project: Project, live: Live) -> None:
-        namespace = f"store-{self.TEA}"
+    def test_a_namespace_that_is_held_is_told_and_keeps_its_slot(self, working: Project, live: Live) -> None:
+        namespace = f"store-{TEA}"
         held = {"metadata": {"name": "pinned", "finalizers": ["example.com/hold"]}}
         live.core.create_namespaced_config_map(namespace, held)
-        assert project.stores("rm", self.TEA).code == 0
-        found = up(project, code=6)[self.TEA]
+        assert working.stores("rm", TEA).code == 0
+        found = up(working, code=6)[TEA]
         assert found["status"] == "Deleting"
         assert "example.com/hold" in found["reason"]
         assert "configmaps/pinned" in found["reason"]
-        assert project.stores("limits", "--json").data["total_used"] == 1
-        assert "example.com/hold" in project.stores("status", "--deep").out
+        assert working.stores("limits", "--json").data["total_used"] == 1
+        assert "example.com/hold" in working.stores("status", "--deep").out
         # A second run says so again, and frees nothing.
-        assert up(project, code=6)[self.TEA]["status"] == "Deleting"
-        assert project.stores("limits", "--json").data["total_used"] == 1
+        assert up(working, code=6)[TEA]["status"] == "Deleting"
+        assert working.stores("limits", "--json").data["total_used"] == 1
 
-    def test_its_slot_is_freed_once_when_it_is_gone(self, project: Project, live: Live) -> None:
-        volumes = live.volumes(self.TEA)
-        live.core.patch_namespaced_config_map("pinned", f"store-{self.TEA}", {"metadata": {"finalizers": None}})
-        assert up(project)[self.TEA]["status"] == "Deleted"
-        assert not live.exists(self.TEA)
-        assert live.volumes(self.TEA) == []
+    def test_its_slot_is_freed_once_when_it_is_gone(self, working: Project, live: Live) -> None:
+        volumes = live.volumes(TEA)
+        live.core.patch_namespaced_config_map("pinned", f"store-{TEA}", {"metadata": {"finalizers": None}})
+        assert up(working)[TEA]["status"] == "Deleted"
+        assert not live.exists(TEA)
+        assert live.volumes(TEA) == []
         assert live.left_on_disk(volumes) == []
-        assert project.stores("limits", "--json").data["total_used"] == 0
-        assert "nothing to do" in project.stores("up").out
-        assert project.stores("limits", "--json").data["total_used"] == 0
-        entries = project.stores("audit", "list", "--json", "--action", "store.delete").data
+        assert working.stores("limits", "--json").data["total_used"] == 0
+        assert "nothing to do" in working.stores("up").out
+        assert working.stores("limits", "--json").data["total_used"] == 0
+        entries = working.stores("audit", "list", "--json", "--action", "store.delete").data
         assert [entry["outcome"] for entry in entries].count("success") == 1
+
+
+@pytest.fixture(scope="module")
+def starting(make_project: Callable[[], Project]) -> Project:
+    made = make_project()
+    made.configure(releaseTimeoutSeconds=60, readyTimeoutSeconds=15)
+    return made
+
+
+@pytest.fixture(scope="module")
+def rival(live: Live) -> Iterator[str]:
+    """Return an Ingress of somebody else for the host of a store that is not made yet: the older one has it."""
+    namespace = f"rival-{RIVALLED}"
+    live.core.create_namespace({"metadata": {"name": namespace}})
+    backend = {"service": {"name": "nobody", "port": {"number": 80}}}
+    host = f"{RIVALLED}.127.0.0.1.nip.io"
+    rule = {"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+    body = {"metadata": {"name": "claim"}, "spec": {"ingressClassName": "nginx", "rules": [rule]}}
+    live.networking.create_namespaced_ingress(namespace, body)
+    yield namespace
+    live.core.delete_namespace(namespace)
 
 
 class TestAStoreThatNeverWorked:
     """What goes wrong at a first start: an image that is not there, a host that somebody else has."""
 
-    IMAGE, RIVALLED = naming.new_store_id("image"), naming.new_store_id("rivalled")
-
-    @classmethod
-    @pytest.fixture(scope="class")
-    def project(cls, make_project: Callable[[], Project]) -> Project:
-        made = make_project()
-        made.configure(releaseTimeoutSeconds=60, readyTimeoutSeconds=15)
-        return made
-
-    @classmethod
-    @pytest.fixture(scope="class")
-    def rival(cls, live: Live) -> Iterator[str]:
-        """Return an Ingress of somebody else for the host of a store that is not made yet: the older one has it."""
-        namespace = f"rival-{cls.RIVALLED}"
-        live.core.create_namespace({"metadata": {"name": namespace}})
-        backend = {"service": {"name": "nobody", "port": {"number": 80}}}
-        host = f"{cls.RIVALLED}.127.0.0.1.nip.io"
-        rule = {"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
-        body = {"metadata": {"name": "claim"}, "spec": {"ingressClassName": "nginx", "rules": [rule]}}
-        live.networking.create_namespaced_ingress(namespace, body)
-        yield namespace
-        live.core.delete_namespace(namespace)
-
-    def test_each_is_told_with_what_to_do(self, project: Project, rival: str) -> None:
-        project.write(store(self.IMAGE, image={"tag": "0.0.0-none"}), store(self.RIVALLED))
-        found = up(project, code=6)
+    def test_each_is_told_with_what_to_do(self, starting: Project, rival: str) -> None:
+        starting.write(store(IMAGE, image={"tag": "0.0.0-none"}), store(RIVALLED))
+        found = up(starting, code=6)
         assert {result["status"] for result in found.values()} == {"Failed"}
-        image = found[self.IMAGE]["reason"]
+        image = found[IMAGE]["reason"]
         assert image.startswith("image docker.io/library/wordpress:0.0.0-none of wordpress-files of pod")
         assert "cannot be pulled" in image
         assert "correct image.tag" in image
-        rivalled = found[self.RIVALLED]["reason"]
+        rivalled = found[RIVALLED]["reason"]
         assert f"its host is claimed by another Ingress: {rival}/claim; delete that one" in rivalled
 
-    def test_the_next_run_heals_both(self, project: Project, live: Live, rival: str) -> None:
+    def test_the_next_run_heals_both(self, starting: Project, live: Live, rival: str) -> None:
         live.networking.delete_namespaced_ingress("claim", rival)
-        project.write(store(self.IMAGE), store(self.RIVALLED))
-        assert {result["status"] for result in up(project).values()} == {"Ready"}
-        assert project.stores("limits", "--json").data["total_used"] == 2
-        for store_id in (self.IMAGE, self.RIVALLED):
-            project.stores("rm", store_id)
-        assert {result["status"] for result in up(project).values()} == {"Deleted"}
+        starting.write(store(IMAGE), store(RIVALLED))
+        assert {result["status"] for result in up(starting).values()} == {"Ready"}
+        assert starting.stores("limits", "--json").data["total_used"] == 2
+        for store_id in (IMAGE, RIVALLED):
+            starting.stores("rm", store_id)
+        assert {result["status"] for result in up(starting).values()} == {"Deleted"}
