@@ -12,6 +12,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from stacks.desired import merge
+
 
 @dataclass(frozen=True)
 class Done:
@@ -82,6 +84,11 @@ class Project:
             else:
                 document["config"][f"stores:{key}"] = value
         self._dump("Pulumi.local.yaml", document)
+
+    def set_values(self, **values: Any) -> None:
+        """Lay these over the environment's chart values."""
+        where = "values/values-local.yaml"
+        self._dump(where, merge(YAML(typ="safe").load((self.root / where).read_text()), values))
 
     def _dump(self, where: str, document: Any) -> None:
         with (self.root / where).open("w") as file:
