@@ -14,7 +14,7 @@ from audit.plan import Action
 from audit.records import NewEntry, Status, StoreRecord, StoreRow
 from audit.recovery import generated_values
 from audit.run import Run, RunResult, StoreResult
-from components import naming
+from components import desired, naming
 from stacks.errors import Problem, StoreFailedError
 from stacks.program import RunOptions
 
@@ -54,7 +54,8 @@ class Reconciliation(Run):
             if namespace is None and observation.cell_of(store_id) is None:
                 status, reason = "Deleted", "its namespace is gone"
         elif applied is not None:
-            answer = self.entrance.ask(store_id, str(applied["url"]))
+            sells = desired.sells(applied["release"]["values"])
+            answer = self.entrance.ask(store_id, str(applied["url"]), sells=sells)
             status, reason = ("Ready", None) if answer.ok else ("Failed", f"{applied['url']}: {answer.detail}")
             content = answer.content
         if (status, reason) != (row.status, row.status_reason):
@@ -126,8 +127,9 @@ def _put_on_record(run: Run, observation: Observation, store_id: str, failure: s
     """Write what was taken over into the ledger, with what the store answers now."""
     store = run.manifest.store(store_id)
     assert store is not None  # noqa: S101 - the ids come from the manifest
-    environment, url = run.settings.environment, observation.desired[store_id].url
-    answer = run.entrance.ask(store_id, url)
+    wanted = observation.desired[store_id]
+    environment, url = run.settings.environment, wanted.url
+    answer = run.entrance.ask(store_id, url, sells=wanted.sells)
     status: Status = "Ready" if failure is None and answer.ok else "Failed"
     reason = failure or (None if answer.ok else answer.detail)
     run.ledger.adopt(environment, [StoreRecord(store_id, store.name, store.owner, store.cell, status, url)], run.actor)

@@ -168,8 +168,10 @@ class Run:
         records = []
         for store in observation.unrecorded():
             applied = observation.applied(store.id)
-            url = str(applied["url"]) if applied is not None else None
-            answer = self.entrance.ask(store.id, url) if url is not None else Answer(ok=False, detail="")
+            url, answer = None, Answer(ok=False, detail="")
+            if applied is not None:
+                url = str(applied["url"])
+                answer = self.entrance.ask(store.id, url, sells=desired.sells(applied["release"]["values"]))
             status: Status = "Ready" if answer.ok else "Provisioning"
             records.append(
                 StoreRecord(store.id, store.name, store.owner, store.cell, status, url, content=answer.content)

@@ -69,7 +69,7 @@ class DesiredStore:
     @property
     def sells(self) -> bool:
         """Whether WooCommerce is declared; without it the store is a WordPress, and is asked for no more."""
-        return bool(self.release.values.get("woocommerce", {}).get("enabled", False))
+        return sells(self.release.values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for comparison; what only tunes a run (time limits) is left out."""
@@ -110,6 +110,11 @@ class DesiredStore:
     def to_json(self) -> str:
         """Return the canonical text: sorted keys, no spaces."""
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def sells(values: Mapping[str, Any]) -> bool:
+    """Return whether a release's values declare WooCommerce."""
+    return bool(values.get("woocommerce", {}).get("enabled", False))
 
 
 def digest(text: str) -> str:

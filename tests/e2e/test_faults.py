@@ -49,6 +49,12 @@ def working(make_project: Callable[[], Project]) -> Project:
     return made
 
 
+def objects(live: Live, namespace: str) -> set[str]:
+    policies = live.networking.list_namespaced_network_policy(namespace).items
+    quotas = live.core.list_namespaced_resource_quota(namespace).items
+    return {item.metadata.name for item in (*policies, *quotas)}
+
+
 class TestAStoreThatWorked:
     """What goes wrong with a store that was Ready."""
 
@@ -85,16 +91,15 @@ class TestAStoreThatWorked:
         for file in (working.root.parent / "state").rglob("*"):
             assert not file.is_file() or password.encode() not in file.read_bytes(), file
 
-    def test_a_removed_quota_and_policy_are_put_back_only_with_a_reason_to_look(
-        self, working: Project, live: Live
-    ) -> None:
+    def test_a_removed_quota_and_policy_are_put_back(self, working: Project, live: Live) -> None:
         namespace = f"store-{TEA}"
+        before = objects(live, namespace)
         live.networking.delete_namespaced_network_policy("mariadb", namespace)
-        assert "nothing to do" in working.stores("up").out  # it sells; what drifts is another command's business
-        live.kill(TEA, "mariadb")
-        live.kill(TEA, "wordpress")
+        live.core.delete_namespaced_resource_quota(namespace=namespace, name="store")
+        # Without its policy nothing reaches the database.
         eventually(lambda: deep(working, TEA)["status"] == "Failed", "the shop is down")
         assert up(working)[TEA]["status"] == "Ready"
+        assert objects(live, namespace) == before
         self.assert_kept(live)
 
     def assert_kept(self, live: Live) -> None:
