@@ -31,7 +31,8 @@ class Door:
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
 
-    def ask(self, _store_id: str, _url: str) -> Answer:
+    def ask(self, _store_id: str, _url: str, *, sells: bool) -> Answer:
+        assert not sells  # the store declares no WooCommerce
         return self.answer
 
 
