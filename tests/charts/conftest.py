@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from sandbox import cache, contents, images
+from sandbox.progress import silent
+from tests.sandbox.images.container import unpack
+
 from .api_schemas import write_schemas
 from .rendering import KUBERNETES, Chart, Rendered
+from .shop import REAL_VARIABLE, RECEIVER_IP, Receiver, Shop, running
 
 
 def _program(request: pytest.FixtureRequest, name: str) -> Path:
@@ -45,3 +50,40 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("schemas")
     write_schemas(KUBERNETES, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def image_root(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the files of the WordPress image, which no test may change."""
+    archives = {file.stem: file for file in images.build(cache.root(), contents.references(root), silent)}
+    return unpack(archives["wordpress"], tmp_path_factory.mktemp("wordpress")).root
+
+
+@pytest.fixture(scope="session")
+def shop(chart: Chart, image_root: Path) -> Iterator[Shop]:
+    """Return a shop that serves, with the stand-in of WooCommerce, or the real one in STORES_TEST_WOOCOMMERCE."""
+    real = os.environ.get(REAL_VARIABLE)
+    values = {
+        "ingress": {"scheme": "https", "port": 443},
+        "web": {"trustedProxies": ["127.0.0.1"], "externalRequests": False},
+        "webhooks": {"receiverUrl": f"http://{RECEIVER_IP}:9000/hooks/{{store}}"},
+    }
+    with running(image_root, chart, values, woocommerce=Path(real) if real else None) as shop:
+        shop.install()
+        shop.activate()
+        shop.install()
+        shop.serve()
+        shop.application_password = shop.php(
+            "return WP_Application_Passwords::create_new_application_password(1, ['name' => 'tests'])[0];"
+        )
+        yield shop
+
+
+@pytest.fixture
+def receiver(shop: Shop) -> Iterator[Receiver]:
+    """Return the receiver, with nothing of earlier tests in it or on its way to it."""
+    receiver = Receiver(shop)
+    shop.settle()
+    receiver.deliveries.clear()
+    yield receiver
+    receiver.close()

@@ -177,6 +177,28 @@ class Shop:
         assert "\n=== " in done.out, done
         return json.loads(done.out.rsplit("\n=== ", 1)[1].splitlines()[0])
 
+    def php_dies(self, code: str) -> Done:
+        """Run code inside WordPress that ends its process; return how."""
+        with contextlib.suppress(AssertionError):
+            self.php(code)
+            raise RuntimeError("the process ended as any other")
+        return Done(1, "")
+
+    def activate(self) -> None:
+        """WooCommerce is active, as the steps between 30 and 49 leave it."""
+        self.php(
+            "require_once ABSPATH . 'wp-admin/includes/plugin.php';"
+            "if (is_plugin_active('woocommerce/woocommerce.php')) return 'active';"
+            "update_option('woocommerce_coming_soon', 'no');"
+            "update_option('woocommerce_default_country', 'DE:DE-BE'); update_option('woocommerce_currency', 'EUR');"
+            "update_option('woocommerce_cod_settings', ['enabled' => 'yes', 'title' => 'Cash on delivery']);"
+            "return activate_plugin('woocommerce/woocommerce.php');"
+        )
+        self.php(
+            "if (get_option('woocommerce_newly_installed') === 'yes') WC_Install::newly_installed();"
+            "flush_rewrite_rules(false);"
+        )
+
     def install(self) -> str:
         """Run the init containers; return the log of the install."""
         if not self._inside("var/www/html/wp-load.php").exists():
@@ -197,6 +219,12 @@ class Shop:
         )  # fmt: skip
         assert done.code == 0, done
         return done.out
+
+    def settle(self) -> None:
+        """Everything that waits has been sent, whatever became of it."""
+        self.execute("UPDATE wp_store_outbox SET next_attempt_at = NULL")
+        self.cron()
+        self.execute("UPDATE wp_store_outbox SET state = 'delivered' WHERE state <> 'delivered'")
 
     # --- the web -----------------------------------------------------------------------------------------------
 
@@ -271,6 +299,11 @@ class Shop:
             cursor.execute(query, arguments)
             return list(cursor.fetchall())
 
+    def execute(self, statement: str, *arguments: Any) -> None:
+        """Change the shop's database."""
+        with contextlib.closing(self.server.connect("wordpress")) as connection, connection.cursor() as cursor:
+            cursor.execute(statement, arguments)
+
     def events(self, after: int = 0) -> list[dict[str, Any]]:
         """Return what the outbox holds, with the payload decoded."""
         found = self.rows("SELECT * FROM wp_store_outbox WHERE id > %s ORDER BY id", after)
@@ -318,6 +351,9 @@ class Shop:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.encode() if isinstance(content, str) else content)
         target.chmod(0o644)
+
+    def remove(self, path: str) -> None:
+        self._inside(path).unlink()
 
     def read(self, path: str) -> str:
         return self._inside(path).read_text()

@@ -69,13 +69,24 @@ function wc_update_product_stock($product, $quantity = null, $operation = 'set',
     if (!$product || $quantity === null || !$product->managing_stock()) {
         return $product ? $product->get_stock_quantity() : false;
     }
+    do_action('woocommerce_product_before_set_stock', $product);
     $value = ['set' => '%d', 'increase' => 'meta_value + %d', 'decrease' => 'meta_value - %d'][$operation];
-    $wpdb->query($wpdb->prepare(
+    $sql = $wpdb->prepare(
         "UPDATE $wpdb->postmeta SET meta_value = $value WHERE post_id = %d AND meta_key = '_stock'",
         $quantity,
         $product->get_id(),
+    );
+    $stock = (int) $product->get_stock_quantity();
+    $expected = ['set' => $quantity, 'increase' => $stock + $quantity, 'decrease' => $stock - $quantity][$operation];
+    $wpdb->query(apply_filters(
+        'woocommerce_update_product_stock_query',
+        $sql,
+        $product->get_id(),
+        $expected,
+        $operation,
     ));
     wp_cache_delete($product->get_id(), 'post_meta');
+    do_action('woocommerce_updated_product_stock', $product->get_id());
     $product = wc_get_product($product->get_id());
     $status = $product->get_stock_quantity() > 0 ? 'instock' : 'outofstock';
     if ($product->get_stock_status() !== $status) {
