@@ -57,6 +57,20 @@ class Quota:
 
 
 @dataclass(frozen=True)
+class Destination:
+    """One place outside of its namespace that a shop may call, on one port.
+
+    Pods of `namespace` with `labels`, whose port it is (a Service's own may differ); or addresses in `cidrs`; with
+    neither, any public address.
+    """
+
+    port: int
+    namespace: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cidrs: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """What the cluster looks like from a store: who may call it, and which ranges it must not call.
 
@@ -71,6 +85,8 @@ class Surroundings:
     dns_ports: Sequence[int] = (DNS_PORT,)
     dns_cidrs: Sequence[str] = ()
     cluster_cidrs: Sequence[str] = ()
+    destinations: Sequence[Destination] = ()
+    """Where a shop's webhooks and mail go, besides HTTPS to public addresses."""
 
 
 def namespace(store_id: str, labels: Mapping[str, str]) -> Object:
@@ -170,6 +186,10 @@ def network_policies(store_id: str, surroundings: Surroundings, labels: Mapping[
             "egress": [
                 {"to": [mariadb], "ports": [_tcp(MARIADB_PORT)]},
                 {"to": [internet], "ports": [_tcp(HTTPS_PORT)]},
+                *(
+                    {"to": _peers(destination) or [internet], "ports": [_tcp(destination.port)]}
+                    for destination in surroundings.destinations
+                ),
             ],
         },
         "mariadb": {
@@ -207,6 +227,15 @@ def _namespace_named(name: str) -> Object:
 
 def _blocks(cidrs: Sequence[str]) -> list[Object]:
     return [{"ipBlock": {"cidr": cidr}} for cidr in cidrs]
+
+
+def _peers(destination: Destination) -> list[Object]:
+    peers = _blocks(destination.cidrs)
+    if destination.namespace is not None:
+        # Both in one peer: pods with these labels in that namespace, and no others in it.
+        pods = {"podSelector": {"matchLabels": dict(destination.labels)}}
+        peers.insert(0, {"namespaceSelector": _namespace_named(destination.namespace), **pods})
+    return peers
 
 
 def _tcp(port: int) -> Object:

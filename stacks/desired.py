@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,12 +17,12 @@ from ruamel.yaml.error import YAMLError
 
 from components import naming
 from components.desired import DesiredStore, ReleaseSpec, store_objects
-from components.objects import HTTPS_PORT
+from components.objects import HTTPS_PORT, Destination
 from stacks.errors import ManifestError
 from stacks.manifest import Caps, Store
 from stacks.manifest_model import SizeKey, Sizes
 from stacks.quantities import parse_bytes, parse_cpu_millis
-from stacks.settings import Settings
+from stacks.settings import Reach, Settings
 
 CHART: Final = "charts/store"
 
@@ -36,6 +37,9 @@ class Plans:
         self._settings = settings
         self._values = environment_values(root, settings.environment)
         self._chart_digest = chart_digest(root / CHART)
+        if settings.webhook_receiver is not None:
+            self._values["webhooks"]["receiverUrl"] = settings.webhook_receiver.url
+        self._surroundings = replace(settings.surroundings, destinations=destinations(settings, self._values))
 
     def desired(self, store: Store) -> DesiredStore:
         """Return the whole store as plain data."""
@@ -64,12 +68,23 @@ class Plans:
                 owner=store.owner,
                 environment=settings.environment,
                 quota=settings.quota,
-                surroundings=settings.surroundings,
+                surroundings=self._surroundings,
                 platform_key_version=settings.platform_key_version,
             ),
             release=ReleaseSpec(chart=f"./{CHART}", values=values, timeout_s=settings.release_timeout_seconds),
             deletion_timeout_s=settings.deletion_timeout_seconds,
         )
+
+
+def destinations(settings: Settings, values: Mapping[str, Any]) -> tuple[Destination, ...]:
+    """Return what a shop's network policy must open for its webhooks and mail: nothing that is open anyway."""
+    found = []
+    receiver, smtp = settings.webhook_receiver, values["mail"]["smtp"]
+    if receiver is not None:
+        found.append(receiver.destination(receiver.url_port))
+    if smtp["host"]:
+        found.append((settings.mail_server or Reach()).destination(smtp["port"]))
+    return tuple(each for each in found if each != Destination(HTTPS_PORT))
 
 
 def store_values(store: Store) -> dict[str, Any]:

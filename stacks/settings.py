@@ -8,20 +8,23 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from components import naming
-from components.objects import DNS_PORT, Quota, Surroundings
+from components.objects import DNS_PORT, HTTPS_PORT, Destination, Quota, Surroundings
 from stacks.errors import ManifestError, Problem
 
 _PREFIX: Final = f"{naming.PROJECT}:"
-# The engine hands lists over as JSON.
-_LISTS: Final = frozenset({"clusterCidrs", "dnsCidrs", "dnsPorts", "ingressCidrs"})
+# The engine hands lists and maps over as JSON.
+_STRUCTURED: Final = frozenset(
+    {"clusterCidrs", "dnsCidrs", "dnsPorts", "ingressCidrs", "mailServer", "webhookReceiver"}
+)
 
 
 def _range_of_ipv4(text: str) -> str:
@@ -32,8 +35,58 @@ def _range_of_ipv4(text: str) -> str:
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi|Ti|k|M|G|T)?$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
 Cidr = Annotated[str, AfterValidator(_range_of_ipv4)]
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+
+
+class Reach(BaseModel):
+    """Where something that shops call is, for the network policies: pods, addresses, or the public internet."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    namespace: DnsLabel | None = None
+    """The namespace of its pods; None is outside of the cluster."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """The labels of its pods; required with `namespace`, so that nothing else of the namespace is opened."""
+    port: Port | None = None
+    """The port of its pods, which may differ from the Service's; None takes that of the address."""
+    cidrs: tuple[Cidr, ...] = ()
+    """Its addresses, where it is neither a pod nor public."""
+
+    @model_validator(mode="after")
+    def _is_one_place(self) -> Self:
+        if (self.namespace is None) != (not self.labels):
+            raise ValueError("`namespace` and `labels` go together: pods with these labels in that namespace")
+        if self.namespace is not None and self.cidrs:
+            raise ValueError("it has a `namespace` and `cidrs`; keep one of them")
+        return self
+
+    def destination(self, port: int) -> Destination:
+        """Return it as the policies need it; `port` is that of its address."""
+        return Destination(self.port or port, self.namespace, self.labels, self.cidrs)
+
+
+class WebhookReceiver(Reach):
+    """The one receiver of every shop's events."""
+
+    url: Annotated[
+        str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/{}-]*)?$", max_length=500)
+    ]
+    """Where events go; `{store}` stands for the store id."""
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        host = urlsplit(self.url).hostname or ""
+        if host.endswith((".svc", ".svc.cluster.local")) and self.namespace is None:
+            raise ValueError(f"{host} is inside of the cluster; name the `namespace`, `labels` and `port` of its pods")
+        return self
+
+    @property
+    def url_port(self) -> int:
+        """Return the port of the address."""
+        parts = urlsplit(self.url)
+        return parts.port or {"http": 80, "https": HTTPS_PORT}[parts.scheme]
 
 
 class Settings(BaseModel):
@@ -71,6 +124,11 @@ class Settings(BaseModel):
     ca_file: str | None = None
     """A file with the authorities, in PEM, that sign the ingress's certificates, relative to the project's root; None
     takes the machine's own. Only what asks whether a store answers reads it."""
+
+    webhook_receiver: WebhookReceiver | None = None
+    """Where shops tell of changed products; None: nowhere. See docs/events.md."""
+    mail_server: Reach | None = None
+    """Where the server of the values' `mail.smtp.host` is; None is a public address."""
 
     quota_cpu: Quantity = "2"
     quota_memory: Quantity = "4Gi"
@@ -194,7 +252,7 @@ def from_engine() -> Settings:
     config = pulumi.Config(naming.PROJECT)
     names = {field.alias or name for name, field in Settings.model_fields.items()}
     found = {name: value for name in names if (value := config.get(name)) is not None}
-    for name in _LISTS & found.keys():
+    for name in _STRUCTURED & found.keys():
         found[name] = config.require_object(name)
     return parse(found, f"the config of stack {pulumi.get_stack()}")
 

@@ -380,7 +380,9 @@ class Shop:
     def close(self) -> None:
         # The last process of its own pid namespace takes all others with it.
         os.kill(self.pid, signal.SIGKILL)
-        self.main.wait()
+        for process in (self.main, self._web):
+            if process is not None:
+                process.communicate()
 
 
 @contextlib.contextmanager

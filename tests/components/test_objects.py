@@ -111,6 +111,32 @@ def test_a_name_server_elsewhere_is_reached_where_the_settings_say() -> None:
     assert {port["port"] for port in rule["ports"]} == {53, 5353}
 
 
+def test_a_shop_reaches_its_receiver_and_its_mail_server_and_nothing_beside_them() -> None:
+    receiver = objects.Destination(9000, "platform", {"app": "receiver"})
+    relay = objects.Destination(25, cidrs=("10.9.0.4/32",))
+    public = objects.Destination(587)
+    plain = objects.network_policies(STORE, Surroundings(), LABELS)
+    found = objects.network_policies(STORE, Surroundings(destinations=(receiver, relay, public)), LABELS)
+    assert {name for name in found if found[name] != plain[name]} == {"wordpress"}
+    doors = found["wordpress"]["spec"]["egress"]
+    https = doors[1]["to"]
+    assert doors[:2] == plain["wordpress"]["spec"]["egress"]
+    assert doors[2:] == [
+        {
+            # One peer with both selectors: pods with the label in that namespace. Two peers would open all of either.
+            "to": [
+                {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "platform"}},
+                    "podSelector": {"matchLabels": {"app": "receiver"}},
+                }
+            ],
+            "ports": [{"protocol": "TCP", "port": 9000}],
+        },
+        {"to": [{"ipBlock": {"cidr": "10.9.0.4/32"}}], "ports": [{"protocol": "TCP", "port": 25}]},
+        {"to": https, "ports": [{"protocol": "TCP", "port": 587}]},
+    ]
+
+
 def _is_open(policies: dict[str, Any], address: str) -> bool:
     (rule,) = [rule for rule in policies["wordpress"]["spec"]["egress"] if "ipBlock" in rule["to"][0]]
     assert rule["ports"] == [{"protocol": "TCP", "port": 443}]

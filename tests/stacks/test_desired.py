@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from components.objects import Destination
 from stacks import desired, settings
 from stacks.desired import Plans
 from stacks.manifest_model import Database, Image, Store, Uploads, Web
+from stacks.settings import Reach
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,6 +69,42 @@ def test_every_part_of_a_block_arrives(plans: Plans) -> None:
     assert found["uploads"]["size"] == "2Gi"
     assert found["image"]["tag"] == "7.1.5-php8.4-apache"
     assert found["store"]["title"] == "Tea House"
+
+
+def test_the_receiver_of_the_settings_is_in_the_values_and_its_door_in_the_policy() -> None:
+    receiver = {
+        "url": "http://receiver.platform.svc:8000/hooks/{store}",
+        "namespace": "platform",
+        "labels": {"app": "receiver"},
+        "port": 9000,
+    }
+    config = settings.config_of(ROOT, "local") | {"webhookReceiver": receiver}
+    found = Plans(ROOT, settings.parse(config, "here")).desired(store())
+    assert found.release.values["webhooks"]["receiverUrl"] == receiver["url"]
+    (door,) = found.objects["policy-wordpress"]["spec"]["egress"][2:]
+    # The port of its pods, not of its Service.
+    assert door["ports"] == [{"protocol": "TCP", "port": 9000}]
+
+
+def test_a_public_receiver_needs_a_door_only_where_its_port_is_not_open_anyway() -> None:
+    def doors(url: str) -> list[Any]:
+        config = settings.config_of(ROOT, "local") | {"webhookReceiver": {"url": url}}
+        found = Plans(ROOT, settings.parse(config, "here")).desired(store())
+        return [door["ports"][0]["port"] for door in found.objects["policy-wordpress"]["spec"]["egress"][2:]]
+
+    assert doors("https://hooks.example.com/{store}") == []
+    assert doors("https://hooks.example.com:8443") == [8443]
+    assert doors("http://hooks.example.com") == [80]
+
+
+def test_the_mail_servers_door_has_the_port_of_the_values() -> None:
+    config = settings.parse(settings.config_of(ROOT, "local"), "here")
+    smtp = desired.environment_values(ROOT, "local")
+    assert desired.destinations(config, smtp) == ()
+    smtp["mail"]["smtp"] |= {"host": "smtp.example.com", "port": 587}
+    assert desired.destinations(config, smtp) == (Destination(587),)
+    inside = config.model_copy(update={"mail_server": Reach(namespace="mail", labels={"app": "relay"}, port=2525)})
+    assert desired.destinations(inside, smtp) == (Destination(2525, "mail", {"app": "relay"}),)
 
 
 def test_a_request_never_exceeds_a_smaller_limit() -> None:

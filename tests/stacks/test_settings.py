@@ -115,6 +115,8 @@ def test_the_projects_config_schema_says_what_the_settings_say() -> None:
         "stores:urlPort",
         "stores:httpsPort",
         "stores:caFile",
+        "stores:webhookReceiver",
+        "stores:mailServer",
     }
     assert set(fields) - set(schema) == optional
     for name, entry in schema.items():
@@ -127,3 +129,33 @@ def test_every_setting_is_documented() -> None:
     page = (ROOT / "docs" / "settings.md").read_text()
     missing = [field.alias for field in Settings.model_fields.values() if f"`stores:{field.alias}`" not in page]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("receiver", "problem"),
+    [
+        ({"url": "http://receiver.platform.svc:8000/"}, "name the `namespace`, `labels` and `port` of its pods"),
+        ({"url": "https://a.example.com", "namespace": "platform"}, "`namespace` and `labels` go together"),
+        ({"url": "https://a.example.com", "labels": {"app": "x"}}, "`namespace` and `labels` go together"),
+        (
+            {"url": "https://a.example.com", "namespace": "p", "labels": {"app": "x"}, "cidrs": ["10.0.0.0/8"]},
+            "keep one of them",
+        ),
+        ({"url": "https://user:password@a.example.com"}, "String should match pattern"),
+        ({"url": "a.example.com"}, "String should match pattern"),
+        ({"url": "https://a.example.com", "port": 0}, "greater than or equal to 1"),
+        ({"url": "https://a.example.com", "secret": "x"}, "Extra inputs are not permitted"),
+        ({}, "Field required"),
+    ],
+)
+def test_a_receiver_that_no_shop_could_reach_is_refused(receiver: dict[str, object], problem: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        settings.parse({"environment": "local", "protected": False, "webhookReceiver": receiver}, "here")
+    assert problem in str(caught.value)
+
+
+def test_a_receiver_as_the_engine_gives_it_reads_like_the_files_own() -> None:
+    receiver = {"url": "http://a.svc/{store}", "namespace": "p", "labels": {"app": "x"}, "port": 9000}
+    found = settings.parse({"environment": "local", "protected": False, "webhookReceiver": receiver}, "here")
+    assert found.webhook_receiver is not None
+    assert found.webhook_receiver.destination(found.webhook_receiver.url_port).port == 9000
