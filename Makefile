@@ -27,6 +27,16 @@ test: $(READY) test-programs ## Run all tests, the end-to-end ones against a san
 	@$(BIN)/stores sandbox build
 	@$(BIN)/pytest
 
+# One after the other: what is timed must have the machine for itself. The first failure does not keep the rest away.
+.PHONY: test-long
+test-long: $(READY) test-programs ## Full counts of the figures of docs/reliability.md, which it writes (about an hour)
+	@code=0; \
+	$(BIN)/python -m bench || code=1; \
+	$(BIN)/pytest -m long --timeout 3600 tests || code=1; \
+	$(BIN)/python -m bench.mutation || code=1; \
+	$(BIN)/python -m bench --report; \
+	exit $$code
+
 # A browser for the picture of a shop, and MariaDB's programs, of which no service is started.
 .PHONY: test-programs
 test-programs:

@@ -9,11 +9,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
-from stacks.errors import UsageError
+from stacks.errors import AuditIncompleteError, UsageError
+
+VARIABLE: Final = "STORES_ANCHORS"
+_STREAMS: Final[Mapping[str, int]] = {"stdout": 1, "stderr": 2}
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,64 @@ def read(path: Path) -> tuple[Anchor, ...]:
         raise UsageError(str(path), f"cannot be read: {error}", "name the file that anchors were kept in") from None
     whole, _, _torn = text.rpartition("\n")
     return tuple(_parse(path, number, line) for number, line in enumerate(whole.split("\n"), 1) if line.strip())
+
+
+def check_follows(path: Path, earlier: Sequence[Anchor], end: Anchor) -> None:
+    """Raise unless the log's end can follow the anchors in the file.
+
+    UsageError: they are of another log. AuditIncompleteError: the log was cut, or an older copy of the database was
+    put in its place.
+    """
+    if strangers := [anchor for anchor in earlier if anchor.chain_id != end.chain_id]:
+        what = f"its anchor of {_told(strangers[0].at)} is of another log"
+        raise UsageError(str(path), what, "keep the anchors of each ledger in a file of their own")
+    before = max(earlier, key=lambda anchor: anchor.seq, default=end)
+    if end.seq < before.seq or (end.seq == before.seq and end.hash != before.hash):
+        raise AuditIncompleteError(
+            "audit log",
+            f"it ends at entry {end.seq}, hash {end.hash[:12]}, but on {_told(before.at)} it ended at {before.seq}, "
+            f"hash {before.hash[:12]}",
+            f"run `stores audit verify --anchor {path}`, and follow docs/runbooks/exit-9.md",
+        )
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Keeps anchors of one log by itself: in a file, and on a stream for collectors of logs where it was asked for."""
+
+    file: Path
+    streams: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, root: Path, environment: str, chain_id: str, chosen: str | None = None) -> Keeper:
+        """Return the keeper of a log. `chosen` is $STORES_ANCHORS: files and `stdout` or `stderr`, with commas."""
+        names = [name.strip() for name in (chosen or "").split(",") if name.strip()]
+        streams = tuple(_STREAMS[name] for name in names if name in _STREAMS)
+        files = [Path(name) for name in names if name not in _STREAMS]
+        if len(files) > 1:
+            raise UsageError(VARIABLE, f"it names {len(files)} files", "name one file, and stdout or stderr beside it")
+        default = root / ".stores" / "anchors" / f"{environment}-{chain_id}.jsonl"
+        return cls(files[0] if files else default, streams)
+
+    def check(self, end: Anchor) -> None:
+        """Raise AuditIncompleteError if the log is shorter than it was, or ends otherwise."""
+        if self.file.exists():
+            check_follows(self.file, read(self.file), end)
+
+    def keep(self, end: Anchor, *, every: int = 1) -> bool:
+        """Leave the log's end kept if it has `every` entries more than at the last anchor; return whether it has."""
+        earlier = read(self.file) if self.file.exists() else ()
+        check_follows(self.file, earlier, end)
+        if end.seq - max((anchor.seq for anchor in earlier), default=0) < every:
+            return False
+        append(self.file, end)
+        for stream in self.streams:
+            os.write(stream, f"{to_line(end)}\n".encode())
+        return True
+
+
+def _told(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _parse(path: Path, number: int, line: str) -> Anchor:

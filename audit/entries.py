@@ -82,6 +82,8 @@ def listed(
     action: str | None,
     run_id: str | None,
     since_at: datetime | None,
+    until_at: datetime | None,
+    outcome: str | None,
     limit: int,
     ascending: bool,
 ) -> list[Entry]:
@@ -94,11 +96,14 @@ def listed(
         (audit_logs.c.actor, actor),
         (audit_logs.c.action, action),
         (audit_logs.c.run_id, run_id),
+        (audit_logs.c.outcome, outcome),
     ):
         if value is not None:
             query = query.where(column == value)
     if since_at is not None:
         query = query.where(audit_logs.c.recorded_at >= since_at)
+    if until_at is not None:
+        query = query.where(audit_logs.c.recorded_at < until_at)
     order = audit_logs.c.seq.asc() if ascending else audit_logs.c.seq.desc()
     return [to_entry(row) for row in connection.execute(query.order_by(order).limit(limit))]
 

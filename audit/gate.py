@@ -14,9 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
 
+from audit import admins, probe
 from audit import held as holding
 from audit import observation as observations
-from audit import probe
 from audit import target as targets
 from audit.doctor import Check, Patient, examine
 from audit.engine import Engine
@@ -140,16 +140,21 @@ class Gate:
         reason: str | None = None,
         idempotency_key: str | None = None,
         overwrite_drift: bool = False,
+        override_limits: bool = False,
         report: Report = lambda _event: None,
     ) -> RunResult:
         """Bring every store to what the manifest says, within the limits, and put it on record.
 
         Held stores are left alone, unless `overwrite_drift` brings them back too.
+        `override_limits`: past the limits, for the given reason; raises RefusedError unless the actor is an admin.
 
         Raises before anything was changed; what went wrong with single stores is in the result.
         """
+        if override_limits:
+            admins.require(self.settings.admins, actor, "pass a limit", f"environment {self.environment}")
         run = self._run(actor, report, Run, overwrite_drift=overwrite_drift)
-        return run.execute(self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key))
+        request = self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key)
+        return run.execute(replace(request, override_reason=reason or "") if override_limits else request)
 
     def admit(
         self,

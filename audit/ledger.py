@@ -6,18 +6,21 @@ changed, or says that it is not known. Safe to use from several threads.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Self
 
 from sqlalchemy import Connection, insert, select, update
 
-from audit import admission, entries, judgement, leases, migrations, reports, settlement, slots, verification
+from audit import admission, entries, judgement, leases, migrations, reports, segments, settlement, slots, verification
 from audit.anchors import Anchor
 from audit.database import DEFAULT_TIMEOUTS, Database, Timeouts
 from audit.limits import Limits, OwnerLimits
 from audit.records import (
+    LEASE_ACQUIRE,
     Actor,
     Admission,
     CellRecord,
@@ -34,9 +37,11 @@ from audit.records import (
     StoreRow,
     Usage,
 )
+from audit.segments import Segment
 from audit.settlement import Seen
-from audit.tables import cells
+from audit.tables import audit_head, cells
 from audit.verification import Verification
+from stacks.errors import LockedError
 
 _PAGE: Final = 1000
 
@@ -78,6 +83,12 @@ class Ledger:
     def describe(self) -> str:
         """Return which database this is, with its version and schema; no password."""
         return self._database.describe(migrations.REVISION)
+
+    @property
+    def identity(self) -> str:
+        """A short name of which database this is, the same from every machine that names it alike; no password."""
+        url = self._database.url.set(password=None)
+        return hashlib.sha256(url.render_as_string().encode()).hexdigest()[:12]
 
     def now(self) -> datetime:
         """Return the database's time, which is the one that all limits go by."""
@@ -223,9 +234,18 @@ class Ledger:
     # --- leases
 
     def acquire_lease(self, environment: str, cell: str, holder: Holder, ttl_s: int) -> Lease:
-        """Return the right to change the cell. Raises LockedError, which names who has it and since when."""
+        """Return the right to change the cell.
+
+        Raises LockedError, which names who has it and since when; that it was refused is on record then.
+        """
         clock = self._database.clock
-        return self._database.write(lambda c: leases.acquire(c, clock, environment, cell, holder=holder, ttl_s=ttl_s))
+        try:
+            return self._database.write(
+                lambda c: leases.acquire(c, clock, environment, cell, holder=holder, ttl_s=ttl_s)
+            )
+        except LockedError as error:
+            self._refused(error, holder.actor, environment, holder.run_id, {"cell": cell})
+            raise
 
     def renew_lease(self, lease: Lease) -> Lease:
         """Return the lease with a new end. Raises LockedError if it was lost: then the engine must stop."""
@@ -257,6 +277,8 @@ class Ledger:
         action: str | None = None,
         run_id: str | None = None,
         since_at: datetime | None = None,
+        until_at: datetime | None = None,
+        outcome: str | None = None,
         limit: int = 100,
         ascending: bool = False,
     ) -> list[Entry]:
@@ -271,6 +293,8 @@ class Ledger:
                 action=action,
                 run_id=run_id,
                 since_at=since_at,
+                until_at=until_at,
+                outcome=outcome,
                 limit=limit,
                 ascending=ascending,
             )
@@ -302,10 +326,39 @@ class Ledger:
         """
         return self._database.read(lambda connection: verification.verify(connection, anchors))
 
+    def archive(self, file: Path, *, before: datetime, actor: Actor, reason: str | None = None) -> Segment | None:
+        """Leave the entries from before `before` in `file` and purge them; see `audit.segments.archive`.
+
+        Only for the database's owner. None: there is no such entry.
+        """
+        return segments.archive(self._database, file, before=before, actor=actor, reason=reason)
+
+    def beginning(self) -> tuple[int, str]:
+        """Return the number of the entry before the first one that is there, and its hash; 0 when none was purged."""
+        query = select(audit_head.c.purged_seq, audit_head.c.purged_hash)
+        row = self._database.read(lambda connection: connection.execute(query).one())
+        return row.purged_seq, row.purged_hash
+
     def anchor(self) -> Anchor:
         """Return the end of the log as it is now, to be kept where the database's users cannot write."""
         clock = self._database.clock
         return self._database.read(lambda connection: verification.anchor(connection, clock))
+
+    def _refused(
+        self, error: LockedError, actor: Actor, environment: str, run_id: str, metadata: Mapping[str, object]
+    ) -> None:
+        """Put on record that somebody was told to wait: of two who want the same, the log names both."""
+        self.record(
+            NewEntry(
+                actor,
+                LEASE_ACQUIRE,
+                "denied",
+                environment=environment,
+                run_id=run_id,
+                reason=str(error),
+                metadata=metadata,
+            )
+        )
 
     def _ensure(self, environment: str) -> None:
         with self._ready_lock:

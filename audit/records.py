@@ -28,6 +28,9 @@ STORE_ADOPT: Final = "store.adopt"
 STORE_STATUS: Final = "store.status"
 LIMIT_OVERRIDE: Final = "limit.override"
 LEASE_TAKEOVER: Final = "lease.takeover"
+LEASE_ACQUIRE: Final = "lease.acquire"
+AUDIT_ARCHIVE: Final = "audit.archive"
+AUDIT_SPOOL: Final = "audit.spool"
 
 IDEMPOTENCY_KEPT: Final = timedelta(days=7)
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from audit import aftermath, provenance, repair
+from audit import aftermath, anchors, provenance, repair, spool
 from audit import observation as observations
+from audit.anchors import Keeper
 from audit.engine import Engine, EngineResult, Step
 from audit.entrance import Entrance
 from audit.ledger import Ledger
@@ -399,10 +400,12 @@ class Run:
             self._record_cells(observation, outcomes)
         except DatabaseUnreachableError as error:
             told = ", ".join(f"{outcome.store_id} {outcome.status}" for outcome in outcomes.values())
+            environment = self.settings.environment
+            kept = spool.keep(self._spool, self.run_id, environment, self.actor, list(outcomes.values()))
             raise AuditIncompleteError(
                 f"run {self.run_id}",
                 f"the stores were changed ({told}), but that could not be written: {error}",
-                "bring the database back, then run `stores up` again: it closes this run first",
+                f"bring the database back, then run `stores up` on this machine: it first settles from {kept}",
             ) from error
 
     def _record_cells(self, observation: Observation, outcomes: Mapping[str, StoreOutcome]) -> None:
@@ -484,9 +487,37 @@ class Run:
 
     @contextmanager
     def session(self) -> Iterator[list[Lease]]:
-        """Hold every cell of the environment, and stop in order when a signal says so."""
+        """Hold every cell of the environment, and stop in order when a signal says so.
+
+        What an earlier run could not write is on record before anything else is done, and the log's end is kept
+        elsewhere before and after.
+        """
+        keeper = self._anchors()
         with self._leases() as leases, self._signals():
-            yield leases
+            for spooled in spool.settle(self._spool, self.ledger, self.actor, leases):
+                self.tell(None, f"settled run {spooled.run_id} from {spooled.file}")
+            try:
+                yield leases
+            finally:
+                self._anchor(keeper)
+
+    @property
+    def _spool(self) -> Path:
+        return spool.folder_of(self.root, self.settings.environment, self.ledger.identity)
+
+    def _anchors(self) -> Keeper:
+        """Return who keeps the log's anchors. Raises AuditIncompleteError if the log is not what it was."""
+        end = self.ledger.anchor()
+        keeper = Keeper.of(self.root, self.settings.environment, end.chain_id, os.environ.get(anchors.VARIABLE))
+        keeper.check(end)
+        return keeper
+
+    def _anchor(self, keeper: Keeper) -> None:
+        try:
+            keeper.keep(self.ledger.anchor())
+        except (StoresError, OSError) as error:
+            # The next run compares again; what the run did matters more than this.
+            self.tell(None, f"the log's end could not be kept in {keeper.file}: {error}")
 
     @contextmanager
     def _leases(self) -> Iterator[list[Lease]]:

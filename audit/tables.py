@@ -100,6 +100,9 @@ audit_head = Table(
     Column("chain_id", String(36), nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("hash", String(64), nullable=False),
+    # The last entry that was archived and purged: the log begins behind it. 0: it begins with its first entry.
+    Column("purged_seq", BigInteger, nullable=False, server_default="0"),
+    Column("purged_hash", String(64), nullable=False, server_default=""),
     CheckConstraint(f"id = {HEAD_ID}", name="audit_head_single"),
     **_OPTIONS,
 )

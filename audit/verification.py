@@ -8,7 +8,7 @@ matching head. Only the first thing that is wrong is named: what comes after it 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from sqlalchemy import BigInteger, Connection, func, select, type_coerce
@@ -16,12 +16,15 @@ from sqlalchemy import BigInteger, Connection, func, select, type_coerce
 from audit import chain
 from audit.anchors import Anchor
 from audit.database import Clock
+from audit.records import AUDIT_ARCHIVE
 from audit.tables import HEAD_ID, Moment, audit_head, audit_logs
 
 Tampering = Literal["edit", "deletion", "insertion", "swap", "truncation", "rewrite"]
 Stored = tuple[Any, ...]
 
 _BATCH: Final = 5000
+_ACTION: Final = chain.HASHED_COLUMNS.index("action")
+_METADATA: Final = chain.HASHED_COLUMNS.index("metadata")
 _COLUMNS: Final = (*chain.HASHED_COLUMNS, "prev_hash", "hash")
 _SELECTED: Final = [
     # As stored: no time is made of a number that is hashed as a number.
@@ -41,6 +44,8 @@ class Verification:
     first_bad_seq: int | None = None
     tampering: Tampering | None = None
     detail: str = ""
+    begins_at: int = 1
+    """The first entry that is there; those before it were archived and purged, which is on record itself."""
 
     @property
     def ok(self) -> bool:
@@ -49,7 +54,8 @@ class Verification:
 
     def __str__(self) -> str:
         if self.ok:
-            return f"{self.entries} entries, chain unbroken"
+            since = "" if self.begins_at == 1 else f" since the checkpoint at entry {self.begins_at - 1}"
+            return f"{self.entries} entries{since}, chain unbroken"
         return f"entry {self.first_bad_seq}: {self.tampering}: {self.detail}"
 
 
@@ -94,18 +100,41 @@ def verify(connection: Connection, anchors: Sequence[Anchor]) -> Verification:
     strangers = [a for a in anchors if a.chain_id != head.chain_id]
     if strangers:
         return Verification(0, 1, "rewrite", f"the anchor of {strangers[0].at:%Y-%m-%dT%H:%M:%SZ} is of another log")
-    expected = {a.seq: a.hash for a in anchors}
-    seq, prev_hash, proven = 0, chain.genesis_hash(head.chain_id), 0
-    for row in _walk(connection, head.seq):
+    start = head.purged_seq
+    expected = {a.seq: a.hash for a in anchors if a.seq >= start}
+    seq, prev_hash = start, head.purged_hash if start else chain.genesis_hash(head.chain_id)
+    if start and expected.get(start, prev_hash) != prev_hash:
+        return Verification(0, start, "rewrite", f"the checkpoint {start} is not the anchor's")
+    proven, checkpoint = start, start == 0
+    for row in walk(connection, head.seq, after=start):
         if row[0] != seq + 1 or row[-2] != prev_hash or chain.entry_hash(prev_hash, row[:-2]) != row[-1]:
-            return _diagnose(connection, seq + 1, prev_hash, head.seq)
+            return _since(start, _diagnose(connection, seq + 1, prev_hash, head.seq))
         seq, prev_hash = row[0], row[-1]
+        checkpoint = checkpoint or _is_checkpoint(row, start, head.purged_hash)
         if seq in expected:
             if expected[seq] != prev_hash:
                 where = f"somewhere from entry {proven + 1} to {seq}"
-                return Verification(proven, proven + 1, "rewrite", f"{where}: hash {seq} is not the anchor's")
+                found = Verification(proven, proven + 1, "rewrite", f"{where}: hash {seq} is not the anchor's")
+                return _since(start, found)
             proven = seq
-    return _check_end((seq, prev_hash), head, max(expected, default=0), proven)
+    ended = _check_end((seq, prev_hash), head, max(expected, default=0), proven)
+    if ended.ok and not checkpoint:
+        what = f"the log begins behind entry {start}, but no entry says that the rest was archived"
+        return Verification(0, 1, "deletion", what)
+    return _since(start, ended)
+
+
+def _since(start: int, found: Verification) -> Verification:
+    """Return the verification of a log that begins behind entry `start`: only what is there is counted."""
+    return replace(found, entries=max(found.entries - start, 0), begins_at=start + 1)
+
+
+def _is_checkpoint(row: Stored, start: int, start_hash: str) -> bool:
+    """Return whether the entry says that everything up to `start` was archived."""
+    if row[_ACTION] != AUDIT_ARCHIVE:
+        return False
+    said = chain.from_json(row[_METADATA])
+    return (said.get("last_seq"), said.get("last_hash")) == (start, start_hash)
 
 
 def _check_end(last: tuple[int, str], head: Any, anchored: int, proven: int) -> Verification:
@@ -124,7 +153,7 @@ def _check_end(last: tuple[int, str], head: Any, anchored: int, proven: int) -> 
     return Verification(seq)
 
 
-def _walk(connection: Connection, until: int, after: int = 0) -> Iterator[Stored]:
+def walk(connection: Connection, until: int, after: int = 0) -> Iterator[Stored]:
     """Yield the entries up to `until` by number."""
     while True:
         query = select(*_SELECTED).where(audit_logs.c.seq > after, audit_logs.c.seq <= until)
@@ -169,7 +198,7 @@ def _misplaced(connection: Connection, seq: int, found: _Sealed, head_seq: int) 
 
 def _place_of(connection: Connection, found: _Sealed, head_seq: int) -> int | None:
     """Return the number of the entry whose seal fits the contents of `found`."""
-    for row in _walk(connection, head_seq):
+    for row in walk(connection, head_seq):
         if row[0] != found.seq and found.fits(seq=row[0], prev_hash=row[-2], sealed=row[-1]):
             return int(row[0])
     return None

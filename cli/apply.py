@@ -12,7 +12,7 @@ from cli.output import destination
 from cli.progress import RunProgress
 from cli.render import print_admission, print_plan, print_run
 from cli.session import Session, common, examples, json_option
-from stacks.errors import ChangesPendingError
+from stacks.errors import ChangesPendingError, UsageError
 
 if TYPE_CHECKING:
     from audit.plan import Plan
@@ -110,6 +110,7 @@ def _plan_against(session: Session, ref: str) -> Plan:
         "stores up",
         "stores up --env prod --reason 'CHANGE-1234: two new shops'",
         "stores up --overwrite-drift",
+        "stores up --override-limits --reason 'CHANGE-1240: agreed with finance'",
         "stores up --json | jq '.stores[] | {store_id, status, url}'",
     )
 )
@@ -121,22 +122,38 @@ def _plan_against(session: Session, ref: str) -> Plan:
     help="Do the same request at most once: a repetition with this key gets the first one's result.",
 )
 @overwrite_option
+@click.option(
+    "--override-limits",
+    is_flag=True,
+    help="Pass every limit this once. Only for an admin (`stores:admins`), with --reason; it is on record.",
+)
 @click.pass_obj
 @common
 def up(
-    session: Session, *, as_json: bool, reason: str | None, idempotency_key: str | None, overwrite_drift: bool
+    session: Session,
+    *,
+    as_json: bool,
+    reason: str | None,
+    idempotency_key: str | None,
+    overwrite_drift: bool,
+    override_limits: bool,
 ) -> None:
     """Bring every store to what the manifest says, within the limits, and wait until each answers.
 
     Running it again is safe: what is done stays, what failed is tried again. Ctrl-C stops in order and puts on record
     what was done. A held store, on whose release somebody worked by plain Helm, is left alone until its block changes.
     """
+    if override_limits and not (reason and reason.strip()):
+        raise UsageError(
+            "--override-limits", "has no reason", "say with --reason why the limit may be passed this time"
+        )
     with session.gate() as gate, RunProgress(session.output) as progress:
         result = gate.up(
             actor=session.actor(),
             reason=reason,
             idempotency_key=idempotency_key,
             overwrite_drift=overwrite_drift,
+            override_limits=override_limits,
             report=progress,
         )
     print_run(session, result, as_json=as_json)

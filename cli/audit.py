@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from cli import names
 from cli.output import destination, moment, plain
 from cli.session import Session, common, examples, json_option
 from stacks.errors import AuditIncompleteError, UsageError
@@ -18,6 +19,7 @@ from stacks.errors import AuditIncompleteError, UsageError
 if TYPE_CHECKING:
     from audit.anchors import Anchor
     from audit.records import Entry
+    from audit.segments import Segment
 
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -46,11 +48,14 @@ def audit() -> None:
         "stores audit list --since 12h",
         "stores audit list --store tea-house-x7k2m --limit 20",
         "stores audit list --action store.credentials.read --json",
+        "stores audit list --outcome denied --since 7d --until 1d --oldest-first",
     ),
 )
 @json_option
-@click.option("--store", "store_id", metavar="ID", help="Only entries about this store.")
-@click.option("--owner", help="Only entries about stores of this owner.")
+@click.option(
+    "--store", "store_id", metavar="ID", shell_complete=names.store_ids, help="Only entries about this store."
+)
+@click.option("--owner", shell_complete=names.owners, help="Only entries about stores of this owner.")
 @click.option("--actor", help="Only entries of what this person or service did.")
 @click.option("--action", help="Only entries of this action, e.g. store.create.")
 @click.option("--run", "run_id", metavar="ID", help="Only entries of this run.")
@@ -60,6 +65,16 @@ def audit() -> None:
     callback=_since,
     help="Only entries from then on: 90m, 12h, 7d, or an ISO date or time in UTC.",
 )
+@click.option(
+    "--until", metavar="TIME", callback=_since, help="Only entries from before then; the same forms as --since."
+)
+@click.option(
+    "--outcome",
+    type=click.Choice(["unknown", "success", "failure", "cancelled", "denied"]),
+    help="Only entries with this outcome; `unknown` is the intent before a change.",
+)
+@click.option("--all-environments", is_flag=True, help="Entries of every environment that shares the ledger.")
+@click.option("--oldest-first", is_flag=True, help="In the order in which they were written.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="How many, newest first.")
 @click.pass_obj
 @common
@@ -73,19 +88,26 @@ def list_entries(
     action: str | None,
     run_id: str | None,
     since: datetime | None,
+    until: datetime | None,
+    outcome: str | None,
+    all_environments: bool,
+    oldest_first: bool,
     limit: int,
 ) -> None:
-    """Show entries of the audit log, the newest first."""
+    """Show entries of the audit log, the newest first. They stand in the order in which they were written."""
     with session.gate() as gate:
         entries = gate.ledger.entries(
-            gate.environment,
+            None if all_environments else gate.environment,
             store_id=store_id,
             owner=owner,
             actor=actor,
             action=action,
             run_id=run_id,
             since_at=since,
+            until_at=until,
+            outcome=outcome,
             limit=limit,
+            ascending=oldest_first,
         )
     if as_json:
         session.output.json(entries)
@@ -146,9 +168,17 @@ def show(session: Session, *, as_json: bool, reference: str) -> None:
     help="A file of anchors, as `stores audit anchor` writes it. Keep it where nobody with the database's password "
     "can write.",
 )
+@click.option(
+    "--archive",
+    "archives",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Also prove these archived segments, and that the log begins where the last one ends. In their order.",
+)
 @click.pass_obj
 @common
-def verify(session: Session, *, as_json: bool, anchor_file: Path | None) -> None:
+def verify(session: Session, *, as_json: bool, anchor_file: Path | None, archives: tuple[Path, ...]) -> None:
     """Read every entry again and prove that none was changed, taken away or added.
 
     Without an anchor, a log that was rewritten as a whole looks whole. Exits with 9 when the log is not whole, and
@@ -157,14 +187,19 @@ def verify(session: Session, *, as_json: bool, anchor_file: Path | None) -> None
     anchors = _anchors(anchor_file) if anchor_file is not None else ()
     if anchor_file is not None and not anchors:
         raise UsageError(str(anchor_file), "it holds no anchor, so it proves nothing", "name a file that holds one")
+    segments = _segments(archives)
     with session.gate() as gate:
         found = gate.ledger.verify(anchors)
+        if segments:
+            _check_sequence(segments, *gate.ledger.beginning())
     if as_json:
         session.output.json(
             {
                 "ok": found.ok,
                 "entries": found.entries,
+                "begins_at": found.begins_at,
                 "anchors": len(anchors),
+                "archived": sum(segment.entries for segment in segments),
                 "first_bad_seq": found.first_bad_seq,
                 "tampering": found.tampering,
                 "detail": found.detail,
@@ -178,6 +213,9 @@ def verify(session: Session, *, as_json: bool, anchor_file: Path | None) -> None
         )
     if not as_json:
         session.output.line(str(found))
+        if segments:
+            first, end = segments[0].first_seq, segments[-1].last_seq
+            session.output.line(f"archived entries {first} to {end}, chain unbroken")
         if anchors:
             last = max(anchors, key=lambda anchor: anchor.seq)
             session.output.line(f"anchored up to entry {last.seq} of {moment(last.at)}")
@@ -196,9 +234,16 @@ def verify(session: Session, *, as_json: bool, anchor_file: Path | None) -> None
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also append the line to this file, on disk when the command ends.",
 )
+@click.option(
+    "--every",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="With --output: only when the log has this many entries more than at the file's last anchor.",
+)
 @click.pass_obj
 @common
-def anchor(session: Session, *, file: Path | None) -> None:
+def anchor(session: Session, *, file: Path | None, every: int) -> None:
     """Print the end of the log as one line of JSON, for `stores audit verify --anchor`.
 
     Keep it where nobody with the database's password can write. A log that is shorter than the file's last anchor says
@@ -210,9 +255,59 @@ def anchor(session: Session, *, file: Path | None) -> None:
     with session.gate() as gate:
         end = gate.ledger.anchor()
     if file is not None:
-        _refuse_unlike(file, earlier, end)
+        anchors.check_follows(file, earlier, end)
+        kept = max((found.seq for found in earlier), default=None)
+        if kept is not None and every > 1 and end.seq - kept < every:
+            session.output.note(f"{file}: the log has {end.seq - kept} entries more than at its last anchor")
+            return
         anchors.append(file, end)
     session.output.line(anchors.to_line(end))
+
+
+@audit.command(
+    "archive",
+    epilog=examples(
+        "stores audit archive --before 2025-11-01 --output audit-2025-10.jsonl --reason 'kept for a year'",
+        "stores audit archive --before 400d --output audit-old.jsonl --reason 'kept for 400 days' --json",
+    ),
+)
+@json_option
+@click.option(
+    "--before",
+    metavar="TIME",
+    required=True,
+    callback=_since,
+    help="Entries from before then: 400d, or an ISO date or time in UTC. At least 30 days are kept.",
+)
+@click.option(
+    "--output",
+    "file",
+    metavar="FILE",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A new file, which holds the entries from now on. Keep it: it is the only copy.",
+)
+@click.option("--reason", required=True, help="Why; stored in the audit log with who did it.")
+@click.pass_obj
+@common
+def archive(session: Session, *, as_json: bool, before: datetime, file: Path, reason: str) -> None:
+    """Close a segment of the log: write its oldest entries into a file and purge them from the database.
+
+    Only for an admin (`stores:admins`), and with the ledger's URL of the database's owner: the gate's account may not
+    delete entries. The log then begins at a checkpoint, which its own chain vouches for.
+    """
+    from audit import admins  # noqa: PLC0415 - `--help` must not load the ledger
+
+    with session.gate() as gate:
+        actor = session.actor()
+        admins.require(gate.settings.admins, actor, "purge the audit log", f"environment {gate.environment}")
+        segment = gate.ledger.archive(file, before=before, actor=actor, reason=reason)
+    if as_json:
+        session.output.json(segment)
+    elif segment is None:
+        session.output.line("no entry is that old; nothing was purged")
+    else:
+        session.output.line(f"{file}: entries {segment.first_seq} to {segment.last_seq}, purged from the database")
 
 
 @audit.command(
@@ -271,25 +366,24 @@ def _converter(kind: str) -> Callable[[Entry], Any]:
     return to_event
 
 
+def _segments(files: tuple[Path, ...]) -> list[Segment]:
+    if not files:
+        return []
+    from audit import segments  # noqa: PLC0415 - `--help` must not load the ledger
+
+    return [segments.read(file) for file in files]
+
+
+def _check_sequence(found: list[Segment], purged_seq: int, purged_hash: str) -> None:
+    from audit import segments  # noqa: PLC0415 - `--help` must not load the ledger
+
+    segments.check_sequence(found, purged_seq + 1, purged_hash)
+
+
 def _anchors(file: Path) -> tuple[Anchor, ...]:
     from audit import anchors  # noqa: PLC0415 - `--help` must not load the ledger
 
     return anchors.read(file)
-
-
-def _refuse_unlike(file: Path, earlier: tuple[Anchor, ...], end: Anchor) -> None:
-    """Raise when the anchor cannot follow the ones in the file; nothing is written then."""
-    if strangers := [anchor for anchor in earlier if anchor.chain_id != end.chain_id]:
-        what = f"its anchor of {moment(strangers[0].at)} is of another log"
-        raise UsageError(str(file), what, "keep the anchors of each ledger in a file of their own")
-    before = max(earlier, key=lambda anchor: anchor.seq, default=end)
-    if end.seq < before.seq or (end.seq == before.seq and end.hash != before.hash):
-        raise AuditIncompleteError(
-            "audit log",
-            f"it ends at entry {end.seq}, hash {end.hash[:12]}, but on {moment(before.at)} it ended at {before.seq}, "
-            f"hash {before.hash[:12]}",
-            f"run `stores audit verify --anchor {file}`, and follow docs/runbooks/exit-9.md",
-        )
 
 
 def _one_line(value: Any) -> str:

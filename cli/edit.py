@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cli import names
 from cli.session import Session, common, examples
 from stacks import schema as schemas
 from stacks.errors import ManifestError, Problem, UsageError
@@ -14,7 +15,9 @@ from stacks.manifest_file import ManifestFile
     epilog=examples("stores add tea-house --owner alice", "stores add tea-house --owner alice --title 'The Tea House'")
 )
 @click.argument("name")
-@click.option("--owner", required=True, help="Who the store belongs to; a name from owners.yaml.")
+@click.option(
+    "--owner", required=True, shell_complete=names.owners, help="Who the store belongs to; a name from owners.yaml."
+)
 @click.option("--title", help="The name that customers see.  [default: made from NAME]")
 @click.pass_obj
 @common
@@ -31,7 +34,7 @@ def add(session: Session, *, name: str, owner: str, title: str | None) -> None:
 
 
 @click.command(epilog=examples("stores rm tea-house-x7k2m"))
-@click.argument("store_id", metavar="ID")
+@click.argument("store_id", metavar="ID", shell_complete=names.store_ids)
 @click.pass_obj
 @common
 def rm(session: Session, *, store_id: str) -> None:
@@ -47,7 +50,7 @@ def rm(session: Session, *, store_id: str) -> None:
 
 
 @click.command(epilog=examples("stores undelete tea-house-x7k2m", "stores undelete tea-house-x7k2m --env prod"))
-@click.argument("store_id", metavar="ID")
+@click.argument("store_id", metavar="ID", shell_complete=names.store_ids)
 @click.pass_obj
 @common
 def undelete(session: Session, *, store_id: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cli import names
 from cli.render import print_statuses, print_usage
 from cli.session import Session, common, examples, json_option
 from stacks.errors import ClusterUnreachableError, UsageError
@@ -14,7 +15,7 @@ from stacks.errors import ClusterUnreachableError, UsageError
     epilog=examples("stores list", "stores status tea-house-x7k2m --deep", "stores status --env prod --json"),
 )
 @json_option
-@click.argument("store_ids", metavar="[ID]...", nargs=-1)
+@click.argument("store_ids", metavar="[ID]...", nargs=-1, shell_complete=names.store_ids)
 @click.option(
     "--deep",
     is_flag=True,
@@ -41,7 +42,7 @@ def list_stores(session: Session, *, as_json: bool, store_ids: tuple[str, ...], 
 
 @click.command(epilog=examples("stores credentials tea-house-x7k2m", "stores credentials tea-house-x7k2m --json"))
 @json_option
-@click.argument("store_id", metavar="ID")
+@click.argument("store_id", metavar="ID", shell_complete=names.store_ids)
 @click.pass_obj
 @common
 def credentials(session: Session, *, as_json: bool, store_id: str) -> None:
@@ -58,7 +59,7 @@ def credentials(session: Session, *, as_json: bool, store_id: str) -> None:
 
 @click.command(epilog=examples("stores limits", "stores limits alice --json"))
 @json_option
-@click.argument("owner", required=False)
+@click.argument("owner", required=False, shell_complete=names.owners)
 @click.pass_obj
 @common
 def limits(session: Session, *, as_json: bool, owner: str | None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cli import apply, audit, database, edit, look, sandbox
+from cli import apply, audit, completion, database, edit, look, sandbox
 from cli.output import clean
 from cli.session import Session, common, examples
 from stacks.errors import CancelledError, StoresError
@@ -42,7 +42,15 @@ def stores(context: click.Context, root: Path | None) -> None:
         session.environment = variable
 
 
-for _command in (*apply.COMMANDS, *edit.COMMANDS, *look.COMMANDS, audit.audit, sandbox.sandbox, database.db):
+for _command in (
+    *apply.COMMANDS,
+    *edit.COMMANDS,
+    *look.COMMANDS,
+    audit.audit,
+    sandbox.sandbox,
+    database.db,
+    completion.completion,
+):
     stores.add_command(_command)
 # People type either; both are the same command.
 stores.add_command(look.list_stores, "status")

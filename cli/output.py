@@ -165,8 +165,10 @@ def plain(value: Any) -> Any:
 
 
 def moment(at: datetime | None) -> str:
-    """Return a time for people, in UTC to the second; `-` when there is none."""
-    return "-" if at is None else f"{at:%Y-%m-%d %H:%M:%S}Z"
+    """Return a time for people, to the second: local on a terminal, in UTC in a pipe; `-` when there is none."""
+    if at is None:
+        return "-"
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}" if sys.stdout.isatty() else f"{at:%Y-%m-%d %H:%M:%S}Z"
 
 
 def duration(seconds: float) -> str:

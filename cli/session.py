@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from cli import names
 from cli.output import Output
 from stacks.errors import UsageError
 
@@ -102,6 +103,7 @@ def common(command: Command) -> Command:
         click.option(
             "--env",
             metavar="ENV",
+            shell_complete=names.environments,
             expose_value=False,
             callback=_set("environment"),
             help="The environment to work with, e.g. local or prod.  [default: $STORES_ENV, else local]",

@@ -23,7 +23,7 @@ from stacks.errors import ManifestError, Problem
 _PREFIX: Final = f"{naming.PROJECT}:"
 # The engine hands lists and maps over as JSON.
 _STRUCTURED: Final = frozenset(
-    {"clusterCidrs", "dnsCidrs", "dnsPorts", "ingressCidrs", "mailServer", "webhookReceiver"}
+    {"admins", "clusterCidrs", "dnsCidrs", "dnsPorts", "ingressCidrs", "mailServer", "webhookReceiver"}
 )
 
 
@@ -137,6 +137,9 @@ class Settings(BaseModel):
     quota_pods: Positive = 12
     quota_services: Positive = 6
     """Per store. A store's own sizes may not go over them."""
+
+    admins: tuple[str, ...] = ()
+    """Who may pass a limit with a reason and purge archived entries; names as the audit log has them. None: nobody."""
 
     stores_per_owner: Count = 10
     creates_per_hour: Count = 5

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
@@ -35,6 +36,9 @@ class Answer:
     denied: tuple[str, ...] = ()
     error: str | None = None
     elapsed_s: float = 0.0
+    began: float = 0.0
+    calls_s: tuple[float, ...] = ()
+    """How long each call of the ledger took."""
 
 
 def run(count: int, work: Callable[..., None], *arguments: Any) -> list[Answer]:
@@ -98,20 +102,24 @@ def create_stores(worker: int, barrier: Barrier, answers: Queue[Answer | None], 
                 owner_limits={},
                 changes=(Change(name, name, owner, "01", "store.create"),),
             )
-            began = time.monotonic()
+            moments = [time.monotonic()]
             try:
                 admission = ledger.admit(request)
+                moments.append(time.monotonic())
                 if admission.admitted:
                     ledger.settle(request.run_id, [StoreOutcome(name, "success", "Ready")])
+                    moments.append(time.monotonic())
             except Exception as error:  # noqa: BLE001 - told to the test, which fails on it
-                answers.put(Answer(worker, error=repr(error), elapsed_s=time.monotonic() - began))
+                answers.put(Answer(worker, error=repr(error), began=moments[0]))
                 continue
             answers.put(
                 Answer(
                     worker,
                     tuple(change.owner for change in admission.admitted),
                     tuple(denial.limit for denial in admission.denied),
-                    elapsed_s=time.monotonic() - began,
+                    elapsed_s=moments[-1] - moments[0],
+                    began=moments[0],
+                    calls_s=tuple(after - before for before, after in pairwise(moments)),
                 )
             )
 
@@ -146,7 +154,7 @@ def write_entries(worker: int, barrier: Barrier, answers: Queue[Answer | None], 
             except Exception as error:  # noqa: BLE001 - told to the test, which fails on it
                 answers.put(Answer(worker, error=repr(error)))
             else:
-                answers.put(Answer(worker, elapsed_s=time.monotonic() - began))
+                answers.put(Answer(worker, elapsed_s=time.monotonic() - began, began=began))
 
 
 def create_stores_without_lock(worker: int, barrier: Barrier, answers: Queue[Answer | None], *arguments: Any) -> None:

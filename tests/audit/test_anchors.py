@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from audit import anchors
-from audit.anchors import Anchor
-from stacks.errors import UsageError
+from audit.anchors import Anchor, Keeper
+from stacks.errors import AuditIncompleteError, UsageError
 
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FIRST = Anchor("chain", 3, "ab" * 32, datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC))
 SECOND = Anchor("chain", 9, "cd" * 32, datetime(2026, 3, 1, 12, 0, 0, 1, tzinfo=UTC))
 
@@ -51,3 +52,64 @@ def test_a_line_that_is_no_anchor_is_named(tmp_path: Path, line: str) -> None:
 def test_a_missing_file_is_an_error_and_not_an_empty_list(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         anchors.read(tmp_path / "nothing")
+
+
+# --- kept by themselves
+
+
+def _end(seq: int, sealed: str = "ab", chain_id: str = "chain") -> Anchor:
+    return Anchor(chain_id, seq, sealed * 32, AT)
+
+
+def test_a_keeper_keeps_each_end_once_and_only_when_the_log_has_grown(tmp_path: Path) -> None:
+    keeper = Keeper.of(tmp_path, "prod", "chain")
+    assert [keeper.keep(_end(seq), every=3) for seq in (0, 1, 3, 4, 6, 6)] == [False, False, True, False, True, False]
+    assert [anchor.seq for anchor in anchors.read(keeper.file)] == [3, 6]
+    assert keeper.file == tmp_path / ".stores/anchors/prod-chain.jsonl"
+
+
+@pytest.mark.parametrize("end", [_end(5), _end(6, "cd")])
+def test_a_log_that_was_cut_or_exchanged_is_told_and_not_kept(tmp_path: Path, end: Anchor) -> None:
+    keeper = Keeper.of(tmp_path, "prod", "chain")
+    keeper.check(_end(0))
+    keeper.keep(_end(6))
+    for call in (keeper.check, keeper.keep):
+        with pytest.raises(AuditIncompleteError, match=r"but on .* it ended at 6"):
+            call(end)
+    assert [anchor.seq for anchor in anchors.read(keeper.file)] == [6]
+    keeper.check(_end(6))
+    keeper.check(_end(7, "ef"))
+
+
+def test_anchors_of_another_log_are_never_mixed(tmp_path: Path) -> None:
+    keeper = Keeper.of(tmp_path, "prod", "chain", str(tmp_path / "kept"))
+    keeper.keep(_end(1))
+    with pytest.raises(UsageError, match="is of another log"):
+        keeper.keep(_end(2, chain_id="other"))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "file", "streams"),
+    [
+        (None, ".stores/anchors/prod-c.jsonl", ()),
+        ("", ".stores/anchors/prod-c.jsonl", ()),
+        ("stdout", ".stores/anchors/prod-c.jsonl", (1,)),
+        ("kept, stderr", "kept", (2,)),
+    ],
+)
+def test_the_sinks_are_chosen_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str | None, file: str, streams: tuple[int, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keeper = Keeper.of(tmp_path, "prod", "c", chosen)
+    assert (keeper.file.resolve(), keeper.streams) == (tmp_path / file, streams)
+
+
+def test_two_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="it names 2 files"):
+        Keeper.of(tmp_path, "prod", "c", "a,b")
+
+
+def test_a_collector_gets_the_line_on_its_stream(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Keeper.of(tmp_path, "prod", "chain", "stdout").keep(_end(1))
+    assert capfd.readouterr().out == anchors.to_line(_end(1)) + "\n"

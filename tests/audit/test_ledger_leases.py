@@ -46,7 +46,9 @@ def test_an_expired_lease_is_taken_over_and_the_takeover_is_on_record(
     if not free:
         with pytest.raises(LockedError):
             acquire(ledger, "run-b")
-        assert ledger.entries(None) == []
+        (told,) = ledger.entries(None)
+        assert (told.action, told.outcome, told.run_id) == ("lease.acquire", "denied", "run-b")
+        assert "(run run-a, process 4711 on laptop)" in str(told.reason)
         return
     assert acquire(ledger, "run-b").fencing == 2
     (entry,) = ledger.entries(ENVIRONMENT, action="lease.takeover")

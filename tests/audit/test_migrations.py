@@ -84,8 +84,8 @@ def test_an_empty_mariadb_is_never_migrated_by_opening_it(mariadb: MariadbServer
 @pytest.mark.parametrize(
     ("revision", "text"),
     [
-        ("0000", "its schema is 0000, this program needs 0001; run `stores db migrate`"),
-        ("9999", "its schema 9999 is newer than this program's 0001; use the newer program"),
+        ("0000", f"its schema is 0000, this program needs {REVISION}; run `stores db migrate`"),
+        ("9999", f"its schema 9999 is newer than this program's {REVISION}; use the newer program"),
     ],
 )
 def test_a_schema_that_this_program_does_not_know_is_refused(ledger_url: str, revision: str, text: str) -> None:

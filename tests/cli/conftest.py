@@ -148,9 +148,11 @@ class FakeGate:
         reason: str | None = None,
         idempotency_key: str | None = None,
         overwrite_drift: bool = False,
+        override_limits: bool = False,
         report: Callable[[ProgressEvent], None],
     ) -> RunResult:
-        self._call("up", actor=actor, reason=reason, idempotency_key=idempotency_key, overwrite_drift=overwrite_drift)
+        options = {"overwrite_drift": overwrite_drift, "override_limits": override_limits}
+        self._call("up", actor=actor, reason=reason, idempotency_key=idempotency_key, **options)
         report(ProgressEvent("tea-house-x7k2m", "create namespace", "Provisioning"))
         return self.result
 

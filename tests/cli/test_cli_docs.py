@@ -114,4 +114,4 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_documented_for_each_shell(shell: str) -> None:
-    assert f"_STORES_COMPLETE={shell}_source stores" in (ROOT / "docs/commands.md").read_text()
+    assert f"stores completion {shell}" in (ROOT / "docs/commands.md").read_text()

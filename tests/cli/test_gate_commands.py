@@ -236,12 +236,13 @@ def test_doctor_ends_in_7_when_something_does_not_work(gate, stores) -> None:
 def test_audit_list_hands_every_filter_over(gate, stores) -> None:
     done = stores(
         "audit", "list", "--store", "s", "--owner", "o", "--actor", "a", "--action", "x", "--run", "r", "--limit", "3",
-        "--since", "2026-11-01", "--env", "prod",
+        "--since", "2026-11-01", "--until", "2026-11-02", "--outcome", "denied", "--oldest-first", "--env", "prod",
     )  # fmt: skip
     assert done.code == 0
     assert gate.ledger.asked == {
         "environment": "prod", "store_id": "s", "owner": "o", "actor": "a", "action": "x", "run_id": "r", "limit": 3,
-        "since_at": datetime(2026, 11, 1, tzinfo=UTC),
+        "since_at": datetime(2026, 11, 1, tzinfo=UTC), "until_at": datetime(2026, 11, 2, tzinfo=UTC),
+        "outcome": "denied", "ascending": True,
     }  # fmt: skip
     assert done.out.splitlines()[1].split() == [
         "7", "2026-11-23", "08:30:05Z", "alice", "store.create", "success", "tea-house-x7k2m", "-"]  # fmt: skip

@@ -1,0 +1,142 @@
+"""Outcomes that could not be written: on disk before anybody is told, and settled before anything else is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit import spool
+from audit.ledger import Ledger
+from audit.records import Actor, StoreOutcome
+from stacks.errors import AuditIncompleteError, DatabaseUnreachableError
+from tests.audit.ledger_samples import ALICE, ENVIRONMENT, change, holder, outcomes, request, used
+
+READY = StoreOutcome("tea-1", "success", "Ready", url="http://x", metadata={"n": [1, {"a": None}]}, content="WordPress")
+BOB = Actor("bob", "ci")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return spool.folder_of(tmp_path, ENVIRONMENT, "0123456789ab")
+
+
+def keep(folder: Path, run_id: str, *kept: StoreOutcome) -> Path:
+    return spool.keep(folder, run_id, ENVIRONMENT, ALICE, kept)
+
+
+def test_what_is_kept_comes_back_as_it_was(folder: Path) -> None:
+    keep(folder, "run-1", READY)
+    keep(folder, "run-1", StoreOutcome("tea-2", "failure", "Failed", "why\n", reached_engine=False))
+    keep(folder, "run-0", READY)
+    first, second = spool.waiting(folder)
+    assert (first.run_id, second.run_id, second.environment, second.actor) == ("run-0", "run-1", ENVIRONMENT, ALICE)
+    assert second.outcomes == (READY, StoreOutcome("tea-2", "failure", "Failed", "why\n", reached_engine=False))
+
+
+def test_it_is_on_disk_and_for_its_owner_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    sync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda number: (synced.append(str(Path(f"/proc/self/fd/{number}").readlink())), sync(number))
+    )
+    file = keep(folder, "run-1", READY)
+    assert synced == [str(file.with_suffix(".new")), str(folder)]
+    assert (file.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert list(folder.iterdir()) == [file]
+
+
+def test_it_is_settled_once_under_the_leases_of_who_took_the_cell_over(ledger: Ledger, folder: Path) -> None:
+    ledger.acquire_lease(ENVIRONMENT, "01", holder("run-a"), 0)
+    wish = request([change("tea-1")], leases=[])
+    ledger.admit(wish)
+    keep(folder, wish.run_id, READY)
+    lease = ledger.acquire_lease(ENVIRONMENT, "01", holder("run-b", "bob"), 60)
+    assert [found.run_id for found in spool.settle(folder, ledger, BOB, [lease])] == [wish.run_id]
+    assert spool.settle(folder, ledger, BOB, [lease]) == []
+    assert list(folder.iterdir()) == []
+    (row,) = ledger.stores(ENVIRONMENT)
+    assert (row.status, row.url, row.content) == ("Ready", "http://x", "WordPress")
+    entry = ledger.entries(ENVIRONMENT, run_id=wish.run_id)[0]
+    assert (entry.actor, entry.outcome, entry.metadata["n"]) == ("alice", "success", [1, {"a": None}])
+    assert ledger.open_runs(ENVIRONMENT) == []
+
+
+def test_what_was_recorded_already_is_not_recorded_twice(ledger: Ledger, folder: Path) -> None:
+    wish = request([change("tea-1")])
+    ledger.settle(wish.run_id, outcomes(ledger.admit(wish)))
+    before = ledger.anchor().seq
+    keep(folder, wish.run_id, StoreOutcome("tea-1", "success", "Ready"))
+    spool.settle(folder, ledger, BOB)
+    assert ledger.anchor().seq == before
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_another_outcome_stays_and_the_late_one_is_put_beside_it(
+    ledger: Ledger,
+    folder: Path,
+    known: bool,  # noqa: FBT001
+) -> None:
+    wish = request([change("tea-1")])
+    if known:
+        ledger.settle(wish.run_id, outcomes(ledger.admit(wish), "Failed", "failure"))
+    keep(folder, wish.run_id, READY)
+    spool.settle(folder, ledger, BOB)
+    late = ledger.entries(ENVIRONMENT)[0]
+    assert (late.action, late.outcome, late.store_id, late.actor) == ("audit.spool", "failure", "tea-1", "bob")
+    assert late.metadata == {"outcome": "success", "status": "Ready", "reason": None, "by": "alice"}
+    assert used(ledger) == int(known)
+    assert list(folder.iterdir()) == []
+
+
+def test_while_the_database_is_away_everything_waits(
+    ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = request([change("tea-1")])
+    ledger.admit(wish)
+    file = keep(folder, wish.run_id, READY)
+    gone = DatabaseUnreachableError("ledger", "gone", "start it")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise gone
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "settle", fail)
+        with pytest.raises(DatabaseUnreachableError):
+            spool.settle(folder, ledger, BOB)
+    assert file.exists()
+    spool.settle(folder, ledger, BOB)
+    assert not file.exists()
+    assert [row.status for row in ledger.stores(ENVIRONMENT)] == ["Ready"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"spool": 2}', '{"spool": 1}', "\xff"])
+def test_a_file_that_cannot_be_read_stops_everything_and_stays(ledger: Ledger, folder: Path, text: str) -> None:
+    file = keep(folder, "run-1", READY)
+    file.write_text(text, encoding="latin-1")
+    with pytest.raises(AuditIncompleteError, match=r"cannot be read.*until then nothing is changed"):
+        spool.settle(folder, ledger, BOB)
+    assert file.exists()
+
+
+def test_what_a_crash_left_half_written_is_no_outcome(ledger: Ledger, folder: Path) -> None:
+    file = keep(folder, "run-1", READY)
+    file.rename(file.with_suffix(".new"))
+    assert spool.waiting(folder) == []
+
+
+def test_ledgers_do_not_share_a_spool(tmp_path: Path) -> None:
+    names = []
+    for name in ("a", "b"):
+        with Ledger.open(f"sqlite:///{tmp_path / name}") as ledger:
+            names.append(spool.folder_of(tmp_path, ENVIRONMENT, ledger.identity))
+    assert len(set(names)) == 2
+
+
+def test_the_file_says_what_it_is(folder: Path) -> None:
+    said = json.loads(keep(folder, "run-1", READY).read_text())
+    assert (said["spool"], said["run_id"], said["outcomes"][0]["store_id"]) == (1, "run-1", "tea-1")
