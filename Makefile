@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+POSTURE := .venv-posture/.ready
 ENVIRONMENT ?= local
 
 .PHONY: help
@@ -23,7 +24,7 @@ down: $(READY) ## Stop the sandbox and remove what belonged to it; the build cac
 	@$(BIN)/stores sandbox down
 
 .PHONY: test
-test: $(READY) test-programs ## Run all tests, the end-to-end ones against a sandbox of their own included
+test: $(READY) $(POSTURE) test-programs ## Run all tests, the end-to-end ones against a sandbox of their own included
 	@$(BIN)/stores sandbox build
 	@$(BIN)/pytest
 
@@ -52,6 +53,10 @@ test-programs:
 .PHONY: check
 check: lint test ## Everything that must hold before a merge
 
+.PHONY: posture
+posture: $(READY) $(POSTURE) ## Judge a complete store of prod by checkov, kube-score and kubeconform
+	@$(BIN)/pytest -q tests/posture
+
 .PHONY: lint
 lint: $(READY) ## Format, lint, types and import direction
 	@$(BIN)/ruff format --check .
@@ -74,10 +79,12 @@ docs: $(READY) ## Write the generated parts of the documentation anew: schemas a
 lock: ## Pin every dependency anew, with hashes (needs uv)
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --group dev \
 	  --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 \
+	  --custom-compile-command "make lock" tests/posture/requirements.in -o tests/posture/requirements.lock
 
 .PHONY: clean
 clean: ## Remove the virtual environment; state and sandboxes stay
-	rm -rf .venv
+	rm -rf .venv .venv-posture
 
 # A stamp: a half-made environment is made anew.
 $(READY): requirements.lock pyproject.toml
@@ -88,4 +95,11 @@ $(READY): requirements.lock pyproject.toml
 	  || { echo "error: $(PYTHON) cannot make virtual environments; install python3-venv" >&2; exit 2; }
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# checkov brings a hundred packages, some of them in older versions than ours: they have an environment of their own.
+$(POSTURE): tests/posture/requirements.lock
+	@echo "Installing checkov into .venv-posture (about a minute) ..."
+	@$(PYTHON) -m venv .venv-posture
+	@.venv-posture/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/posture/requirements.lock
 	@touch $@

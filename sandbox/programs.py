@@ -64,6 +64,8 @@ _ENGINE: Final = "v3.259.0"
 _HELM: Final = "v3.20.2"
 _COREDNS: Final = "v1.14.7"
 _KUBECONFORM: Final = "v0.8.0"
+_HELM4: Final = "v4.3.1"
+_KUBE_SCORE: Final = "v1.20.0"
 _CYCLONUS: Final = "v0.5.6"
 
 GROUPS: Final = (
@@ -108,6 +110,23 @@ GROUPS: Final = (
         packages={"kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"},
         stamps={"main.version": _KUBECONFORM},
         expected_s=20,
+        for_tests=True,
+    ),
+    # The chart promises to work with both lines of Helm.
+    Group(
+        name="helm4",
+        version=_HELM4,
+        packages={"helm4": "helm.sh/helm/v4/cmd/helm"},
+        stamps={"helm.sh/helm/v4/internal/version.version": _HELM4},
+        expected_s=75,
+        for_tests=True,
+    ),
+    Group(
+        name="kubescore",
+        version=_KUBE_SCORE,
+        packages={"kube-score": "github.com/zegl/kube-score/cmd/kube-score"},
+        stamps={"main.version": _KUBE_SCORE},
+        expected_s=30,
         for_tests=True,
     ),
     # A second opinion on what network policies allow.
@@ -278,7 +297,9 @@ def _compile(group: Group, watch: _Watch, folder: Path) -> None:
     binaries = folder / "bin"
     binaries.mkdir()
     # -v names each package when it is compiled; packages from Go's own cache are not named.
-    command = ["go", "build", "-v", *group.flags, "-o", f"{binaries}/", *group.packages.values()]
+    # Alone, a program has our name; together, they have the names of their packages.
+    output = f"{binaries}/{next(iter(group.packages)) if len(group.packages) == 1 else ''}"
+    command = ["go", "build", "-v", *group.flags, "-o", output, *group.packages.values()]
     last_lines: deque[str] = deque(maxlen=15)
     with subprocess.Popen(
         command, cwd=group.folder, env=_environment(), text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

@@ -12,7 +12,7 @@ from sandbox import cache, contents, images
 from sandbox.progress import silent
 from tests.sandbox.images.container import unpack
 
-from .api_schemas import write_schemas
+from .api_schemas import CUSTOM_RESOURCES, module_folder, write_crd_schemas, write_schemas
 from .rendering import KUBERNETES, Chart, Rendered
 from .shop import REAL_VARIABLE, RECEIVER_IP, Receiver, Shop, running
 
@@ -49,6 +49,9 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the strict schemas of every kind that the chart uses, made from Kubernetes' own sources."""
     folder = tmp_path_factory.mktemp("schemas")
     write_schemas(KUBERNETES, folder)
+    for module, version, digest, where in CUSTOM_RESOURCES:
+        files = (module_folder(module, version, digest) / where).glob("*.yaml")
+        write_crd_schemas((file for file in files if "kind: CustomResourceDefinition" in file.read_text()), folder)
     return folder
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .rendering import CHART, Chart
+from .rendering import CHART, VALUES, Chart
 
 CASES = sorted((CHART / "ci").glob("*-values.yaml"))
 
@@ -24,6 +24,18 @@ def test_every_object_is_what_kubernetes_takes(chart: Chart, kubeconform: Path, 
     result = conform(kubeconform, schemas, rendered.text)
     assert result.returncode == 0, result.stdout
     assert f"Valid: {len(rendered.objects)}, Invalid: 0, Errors: 0, Skipped: 0" in result.stdout
+
+
+@pytest.mark.parametrize("kind", ["Ingress", "HTTPRoute"])
+def test_every_way_in_is_what_its_controllers_take(chart: Chart, kubeconform: Path, schemas: Path, kind: str) -> None:
+    values = {"ingress": {"kind": kind, "domains": ["tea.example.org", "www.tea.example.org"]}}
+    rendered = chart.render(values, files=[VALUES / "values-prod.yaml"])
+    result = conform(kubeconform, schemas, rendered.text)
+    assert result.returncode == 0, result.stdout
+    assert f"Valid: {len(rendered.objects)}, Invalid: 0, Errors: 0, Skipped: 0" in result.stdout
+    if kind == "HTTPRoute":
+        assert conform(kubeconform, schemas, rendered.text.replace("hostnames:", "hosts:")).returncode != 0
+        assert conform(kubeconform, schemas, rendered.text.replace("certificateRefs:", "certs:")).returncode != 0
 
 
 @pytest.mark.parametrize(

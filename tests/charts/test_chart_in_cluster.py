@@ -109,6 +109,14 @@ def test_a_larger_size_in_the_values_is_a_larger_volume(shop: Release, volume: s
     assert shop.get("/wp-login.php").code == 200
 
 
+def test_a_shop_moves_to_other_user_ids_with_all_it_has(shop: Release) -> None:
+    shop.upgrade("--set", "web.userId=10033", "--set", "database.userId=10999")
+    contexts = {c: shop.pods(c)[-1].spec.security_context.run_as_user for c in ("wordpress", "mariadb")}
+    assert contexts == {"wordpress": 10033, "mariadb": 10999}
+    assert shop.get("/hello-world/").code == 200
+    assert "WordPress is installed" not in shop.log(newest_web_pod(shop), "install")
+
+
 def test_uploads_are_never_run_as_programs(shop: Release) -> None:
     assert shop.get("/wp-content/uploads/anything.php").code == 403
 

@@ -50,6 +50,7 @@ def test_a_store_consists_of_these_objects(rendered: Rendered) -> None:
         ("PersistentVolumeClaim", f"{RELEASE}-uploads"),
         ("StatefulSet", f"{RELEASE}-mariadb"),
         ("Service", f"{RELEASE}-mariadb"),
+        ("Service", f"{RELEASE}-mariadb-pods"),
         ("ConfigMap", f"{RELEASE}-mariadb"),
         ("PersistentVolumeClaim", f"{RELEASE}-mariadb"),
         ("ConfigMap", f"{RELEASE}-store-info"),
@@ -71,9 +72,16 @@ def test_every_root_file_system_is_read_only(environment: Rendered) -> None:
         assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
 
 
-def test_pods_run_as_the_accounts_of_the_official_images(rendered: Rendered) -> None:
-    users = {component: pod["spec"]["securityContext"]["runAsUser"] for component, pod in rendered.pods().items()}
-    assert users == {"wordpress": 33, "mariadb": 999}
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [([], {"wordpress": 33, "mariadb": 999}), (["values-prod.yaml"], {"wordpress": 10033, "mariadb": 10999})],
+)
+def test_pods_run_as_the_accounts_of_the_official_images_and_in_prod_as_nobody(
+    chart: Chart, files: list[str], expected: dict[str, int]
+) -> None:
+    for component, pod in chart.render(files=[VALUES / name for name in files]).pods().items():
+        context = pod["spec"]["securityContext"]
+        assert {context[key] for key in ("runAsUser", "runAsGroup", "fsGroup")} == {expected[component]}, component
 
 
 def test_no_pod_has_a_token_of_the_api(environment: Rendered) -> None:
@@ -386,7 +394,7 @@ def test_selectors_and_claims_never_change(chart: Chart, rendered: Rendered) -> 
     )
     for kind, name in (("Deployment", "wordpress"), ("StatefulSet", "mariadb")):
         assert other.one(kind, name)["spec"]["selector"] == rendered.one(kind, name)["spec"]["selector"]
-    assert other.one("StatefulSet", "mariadb")["spec"]["serviceName"] == f"{RELEASE}-mariadb"
+    assert other.one("StatefulSet", "mariadb")["spec"]["serviceName"] == f"{RELEASE}-mariadb-pods"
     assert "volumeClaimTemplates" not in other.one("StatefulSet", "mariadb")["spec"]
 
 

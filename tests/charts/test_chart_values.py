@@ -111,6 +111,8 @@ def test_a_value_that_is_taken_away_is_refused_by_name(chart: Chart, path: tuple
     [
         ("ingress.port", [1, 8080, 65535], [0, 65536, "8080", 80.5]),
         ("web.replicas", [1], [0, 11, -1]),
+        ("web.userId", [1, 10033], [0, -1, 2147483648, "33"]),
+        ("database.userId", [1, 10999], [0, -1, 2147483648]),
         ("web.maxRequestWorkers", [0, 2, 256], [1, 257, -1]),
         ("web.php.memoryLimitMib", [64, 4096], [63, 4097]),
         ("web.php.uploadMaxMib", [1, 2048], [0, 2049]),

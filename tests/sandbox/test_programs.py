@@ -99,7 +99,7 @@ def test_the_version_that_is_told_is_the_one_that_is_required(group: Group) -> N
 
 
 def test_tools_of_tests_are_no_part_of_the_node() -> None:
-    assert "kubeconform" not in programs.VERSIONS
+    assert not {"kubeconform", "helm4", "kube-score"} & set(programs.VERSIONS)
     assert "kubelet" in programs.VERSIONS
 
 

@@ -2,6 +2,8 @@
 
 {{- define "store.wordpressName" -}}{{ .Release.Name }}-wordpress{{- end }}
 {{- define "store.mariadbName" -}}{{ .Release.Name }}-mariadb{{- end }}
+{{/* The Service that gives MariaDB's pod its name; WordPress uses the one with an address, which outlives the pod. */}}
+{{- define "store.mariadbPodsName" -}}{{ include "store.mariadbName" . }}-pods{{- end }}
 {{- define "store.uploadsName" -}}{{ .Release.Name }}-uploads{{- end }}
 {{- define "store.credentialsName" -}}{{ .Values.credentials.existingSecret | default (printf "%s-credentials" .Release.Name) }}{{- end }}
 {{- define "store.serviceAccountName" -}}{{ .Values.serviceAccount.name | default (printf "%s-store" .Release.Name) }}{{- end }}
@@ -175,9 +177,9 @@ capabilities:
 {{/* Security context of a pod whose processes, group and volumes have one id. Call with that id. */}}
 {{- define "store.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: {{ . }}
-runAsGroup: {{ . }}
-fsGroup: {{ . }}
+runAsUser: {{ int . }}
+runAsGroup: {{ int . }}
+fsGroup: {{ int . }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault

@@ -19,8 +19,8 @@ function check_files(): void
     $probe = '/var/www/html/wp-content/uploads/.store-writable';
     if (@file_put_contents($probe, '') === false) {
         refuse(
-            'wp-content/uploads is not writable for user 33',
-            'the volume must honour fsGroup 33, or be writable for all',
+            'wp-content/uploads is not writable for user ' . posix_getuid(),
+            'the volume must honour fsGroup, or be writable for all',
         );
     }
     unlink($probe);
