@@ -233,6 +233,12 @@ class Run:
         if broken:
             self._repair(cell, broken)
         result = self._run_engine(observation, cell, options, leaving)
+        if result.cancelled:
+            # A step that was under way ends as a failure of the engine's, but it did not fail: it was stopped.
+            return {
+                store_id: stopped(store_id, result.failures.get(store_id), deleting=store_id in leaving)
+                for store_id in mine
+            }
         for store_id in broken:
             # What the engine has put back, a pod that failed before it takes up at its next try only.
             repair.restart_stuck(self.cluster, store_id, self.tell)
@@ -242,8 +248,6 @@ class Run:
             for store_id, reason in result.failures.items()
             if store_id in mine
         }
-        if result.cancelled:
-            return outcomes | {change.store_id: stopped(change.store_id) for change in waiting}
         with ThreadPoolExecutor(max_workers=PROBES) as pool:
             for outcome in pool.map(lambda change: self._await(observation, change), waiting):
                 outcomes[outcome.store_id] = outcome

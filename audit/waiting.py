@@ -101,9 +101,13 @@ class Waiting:
         return explain(self.cluster.evidence(naming.namespace(store_id), host))
 
 
-def stopped(store_id: str, *, reached_engine: bool = True) -> StoreOutcome:
-    """Return the outcome of a change that was not finished because the run was stopped."""
-    return StoreOutcome(store_id, "cancelled", "Failed", reason="the run was stopped", reached_engine=reached_engine)
+def stopped(
+    store_id: str, told: str | None = None, *, deleting: bool = False, reached_engine: bool = True
+) -> StoreOutcome:
+    """Return the outcome of a change that a stopped run did not finish; `told` is what the engine said."""
+    reason = "the run was stopped" if told is None else f"the run was stopped; the engine said: {told}"
+    status: Status = "Deleting" if deleting else "Failed"
+    return StoreOutcome(store_id, "cancelled", status, reason=reason, reached_engine=reached_engine)
 
 
 def told_checks(answer: Answer) -> list[dict[str, object]]:
