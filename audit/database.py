@@ -50,6 +50,7 @@ _POOL: Final[dict[str, Any]] = {
     "pool_reset_on_return": None,
     "hide_parameters": True,
 }
+_LONGEST_S: Final = 600
 _WRITES: Final = "stores_writes"
 # SYSDATE, not NOW: the moment of reading, which is after the lock, and not to be set by `SET timestamp`.
 _MARIADB_CLOCK: Final = literal_column("CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)", Moment)
@@ -70,6 +71,19 @@ class Timeouts:
 
 
 DEFAULT_TIMEOUTS: Final = Timeouts()
+TIMEOUT_VARIABLE: Final = "STORES_LEDGER_TIMEOUT_SECONDS"
+
+
+def chosen_timeouts(text: str | None) -> Timeouts:
+    """Return the timeouts for a reading timeout that was chosen as text; None: the default. Raises UsageError."""
+    if text is None:
+        return DEFAULT_TIMEOUTS
+    if not text.isascii() or not text.isdigit() or not 2 <= int(text) <= _LONGEST_S:
+        raise UsageError(
+            TIMEOUT_VARIABLE, f"{text!r} is no whole number of seconds from 2 to {_LONGEST_S}", "correct it"
+        )
+    read_s = int(text)
+    return Timeouts(connect_s=min(read_s, 5), read_s=read_s, lock_s=max(1, read_s - 2), sqlite_busy_s=read_s)
 
 
 class _CommitUnknownError(Exception):

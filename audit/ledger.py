@@ -7,6 +7,7 @@ changed, or says that it is not known. Safe to use from several threads.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from audit import admission, entries, judgement, leases, migrations, reports, segments, settlement, slots, verification
 from audit.anchors import Anchor
-from audit.database import DEFAULT_TIMEOUTS, Database, Timeouts
+from audit.database import TIMEOUT_VARIABLE, Database, Timeouts, chosen_timeouts
 from audit.limits import Limits, OwnerLimits
 from audit.records import (
     LEASE_ACQUIRE,
@@ -55,15 +56,14 @@ class Ledger:
         self._ready_lock = threading.Lock()
 
     @classmethod
-    def open(
-        cls, url: str, *, timeouts: Timeouts = DEFAULT_TIMEOUTS, now: Callable[[], datetime] | None = None
-    ) -> Ledger:
+    def open(cls, url: str, *, timeouts: Timeouts | None = None, now: Callable[[], datetime] | None = None) -> Ledger:
         """Return the ledger at `url`, with this program's schema.
 
         An SQLite ledger is made or migrated here; MariaDB's is never, its error names `stores db migrate`.
-        `now` replaces the database's clock, for tests.
+        `now` replaces the database's clock, for tests. Without `timeouts`, $STORES_LEDGER_TIMEOUT_SECONDS holds.
         """
-        database = Database(url, timeouts=timeouts, now=now)
+        chosen = timeouts or chosen_timeouts(os.environ.get(TIMEOUT_VARIABLE))
+        database = Database(url, timeouts=chosen, now=now)
         if database.is_sqlite:
             migrations.ensure(database)
         else:

@@ -15,13 +15,14 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
-from audit import entries, slots
+from audit import entries, failures, slots
 from audit.database import Database, Timeouts
 from audit.ledger import Ledger
 from audit.limits import Limits
-from audit.records import Actor, Change, Holder, NewEntry, RunRequest, StoreOutcome
+from audit.records import Actor, Change, Holder, NewEntry, RunRequest, Status, StoreOutcome
+from audit.tables import audit_logs
 from stacks.errors import DatabaseUnreachableError, LockedError
 
 WAIT_S = 300
@@ -182,6 +183,54 @@ def take_cell(worker: int, barrier: Barrier, answers: Queue[Answer | None], url:
             answers.put(Answer(worker, error=str(error)))
         else:
             answers.put(Answer(worker, (lease.cell,)))
+
+
+def race_for_store(
+    worker: int, barrier: Barrier, answers: Queue[Answer | None], url: str, pairs: Sequence[tuple[str, str]]
+) -> None:
+    """Want the same store as the other one, once per pair of actions; who gets the cell keeps it until both know."""
+    with Ledger.open(url) as ledger:
+        actor = Actor(f"runner{worker}", "ci")
+        for number, actions in enumerate(pairs):
+            run_id, action = f"race-{number}-{worker}", actions[worker]
+            change = Change("tea-1", "tea-1", "alice", "01", action)
+            lease, error = None, None
+            barrier.wait(WAIT_S)
+            try:
+                lease = ledger.acquire_lease("prod", "01", Holder(actor, "host", worker, run_id), 600)
+            except LockedError as told:
+                error = str(told)
+            barrier.wait(WAIT_S)
+            if lease is not None:
+                request = RunRequest(run_id, "prod", actor, _WIDE, {}, (change,), leases=(lease,))
+                done = ledger.admit(request).admitted
+                ledger.settle(run_id, [StoreOutcome("tea-1", "success", _AFTER[c.action]) for c in done])
+                ledger.release_lease(lease)
+            answers.put(Answer(worker, () if lease is None else (run_id,), error=error))
+            barrier.wait(WAIT_S)
+
+
+_WIDE = Limits(stores_per_owner=10, creates_per_hour=100_000, stores_total=10)
+_AFTER: dict[str, Status] = {
+    "store.create": "Ready", "store.retry": "Ready", "store.update": "Ready", "store.delete": "Deleted",
+}  # fmt: skip
+
+
+def write_entries_behind_the_tail(
+    worker: int, barrier: Barrier, answers: Queue[Answer | None], *arguments: Any
+) -> None:
+    """Do as `write_entries`, with a defect put in: the chain goes on behind the last row, whose lock says nothing.
+
+    The log's keys keep it from forking all the same, and who runs into one would try again; here he says so.
+    """
+
+    def locked_tail(_clock: Any) -> Any:
+        last = select(audit_logs.c.seq, audit_logs.c.hash, _clock.label("now"))
+        return last.order_by(audit_logs.c.seq.desc()).limit(1).with_for_update()
+
+    entries._locked_head = locked_tail  # type: ignore[assignment]
+    failures.may_be_retried = lambda _error: False
+    write_entries(worker, barrier, answers, *arguments)
 
 
 def same_key(worker: int, barrier: Barrier, answers: Queue[Answer | None], url: str) -> None:

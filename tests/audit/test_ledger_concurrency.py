@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -17,10 +18,12 @@ from sqlalchemy.engine import make_url
 from audit.ledger import Ledger
 from audit.limits import Limits
 from audit.migrations import migrate
+from audit.records import Actor, NewEntry
 from audit.tables import to_us
 from tests.audit import ledger_workers
 from tests.audit.ledger_samples import ENVIRONMENT, change, holder, request
 from tests.audit.mariadb_server import MariadbServer
+from tests.figures import Figures
 
 
 def check_creations(url: str, answers: list[ledger_workers.Answer], limits: Limits, requests: int) -> None:
@@ -98,6 +101,56 @@ def test_a_check_that_counts_before_it_locks_is_caught(mariadb_url: str) -> None
     )
     with pytest.raises(AssertionError):
         check_creations(mariadb_url, answers, limits, 80)
+
+
+def race(url: str, pairs: Sequence[tuple[str, str]]) -> None:
+    """Let two runners race for one store, and assert that one wins, the other is told, and the log names both."""
+    migrate(url)
+    answers = ledger_workers.run(2, ledger_workers.race_for_store, url, pairs)
+    assert len(answers) == 2 * len(pairs)
+    with Ledger.open(url) as ledger:
+        found = ledger.entries(ENVIRONMENT, limit=1_000_000)
+        assert ledger.open_runs(ENVIRONMENT) == []
+        assert ledger.verify().ok
+    outcomes = {run: sorted(e.outcome for e in found if e.run_id == run) for run in {e.run_id for e in found}}
+    winners = {run for answer in answers for run in answer.admitted}
+    losers = set(outcomes) - winners
+    assert (len(winners), len(losers)) == (len(pairs), len(pairs))
+    assert {run[:-1] for run in winners if run} == {run[:-1] for run in losers if run}, "one of each race"
+    assert all(outcomes[run] == ["success", "unknown"] for run in winners)
+    assert all(outcomes[run] == ["denied"] for run in losers)
+    told = [answer.error for answer in answers if not answer.admitted]
+    assert all("is being changed by runner" in str(text) for text in told)
+
+
+RACES = [("store.create", "store.create"), ("store.create", "store.delete"), ("store.update", "store.delete")]
+
+
+def test_of_two_runners_on_one_store_one_wins_and_the_other_is_told(ledger_url: str) -> None:
+    race(ledger_url, RACES * 2)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("actions", RACES, ids=["create-create", "create-delete", "update-delete"])
+def test_a_hundred_races_for_one_store(ledger_url: str, actions: tuple[str, str], figures: Figures) -> None:
+    race(ledger_url, [actions] * 100)
+    kind, where = " and ".join(a.removeprefix("store.") for a in actions), make_url(ledger_url).get_backend_name()
+    figures.reached(
+        "6",
+        f"two runners on one store, {kind}, {where}",
+        wanted="one wins, the other is told, both are in the log",
+        seen="100 of 100 races",
+    )
+
+
+def test_a_chain_behind_the_last_row_is_caught(mariadb_url: str) -> None:
+    """The claim of the one chain can fail: with the tail locked instead of the head, it does."""
+    with Ledger.open(mariadb_url) as ledger:
+        ledger.record(NewEntry(Actor("w", "service"), "test.write", "success"))
+    answers = ledger_workers.run(8, ledger_workers.write_entries_behind_the_tail, mariadb_url, 15)
+    with Ledger.open(mariadb_url) as ledger:
+        whole = ledger.verify().entries == 121
+    assert not whole or any(answer.error for answer in answers)
 
 
 @pytest.mark.parametrize("locked", ["audit_head", "slots"])

@@ -1,6 +1,6 @@
 """Any sequence of calls leaves the ledger as a model in memory says, on both databases alike.
 
-A short form, for every run.
+A short form, for every run, and a long one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from audit.records import Status, StoreOutcome, StoreRecord, holds_slot
 from tests.audit.conftest import FakeClock
 from tests.audit.ledger_samples import ENVIRONMENT, change, request
 from tests.audit.mariadb_server import MariadbServer
+from tests.figures import Figures
 
 LIMITS = Limits(stores_per_owner=3, creates_per_hour=2, window_s=60, stores_total=5)
 OWNERS = ("alice", "bob", "carol")
@@ -223,6 +224,20 @@ def test_sqlite_does_as_the_model() -> None:
 
 def test_mariadb_does_as_the_model(mariadb: MariadbServer) -> None:
     _run(mariadb, 10, 20)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_five_hundred_sequences_of_fifty_calls_do_as_the_model(
+    mariadb: MariadbServer, kind: str, figures: Figures
+) -> None:
+    _run(None if kind == "sqlite" else mariadb, 500, 50)
+    figures.reached(
+        "8",
+        f"state machine, {kind}",
+        wanted="500 x 50 steps against one model, 0 divergences",
+        seen="500 x 50 steps, 0 divergences",
+    )
 
 
 @pytest.mark.parametrize("defect", ["audit.settlement.holds_slot"])
