@@ -72,6 +72,8 @@ class Snapshot:
     failed: Mapping[str, str] = field(default_factory=dict)
     revisions: Mapping[str, int] = field(default_factory=dict)
     """The Helm revision that the last work of ours on each store's release has left."""
+    urns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Everything that the state holds of each store: the component, and what it is made of."""
 
 
 @dataclass(frozen=True)
@@ -141,38 +143,52 @@ class Engine:
             raise self._translate(error, cell) from None
         return read_snapshot(deployment)
 
-    def preview(self, cell: str, options: RunOptions, store_ids: frozenset[str]) -> EngineResult:
-        """Return what a run would do; changes nothing."""
+    def preview(
+        self, cell: str, options: RunOptions, store_ids: frozenset[str], *, targets: Sequence[str] = ()
+    ) -> EngineResult:
+        """Return what a run would do, of `targets` as of `up`; changes nothing."""
         recorder = _Recorder(store_ids, lambda _step, _phase: None)
         try:
             stack = self._stack(cell, options, create=True)
-            stack.preview(parallel=PARALLEL, on_event=recorder.on_event, color="never")
+            stack.preview(parallel=PARALLEL, on_event=recorder.on_event, color="never", target=list(targets) or None)
         except CommandError as error:
             if not recorder.failures:
                 raise self._translate(error, cell, recorder.messages) from None
         return recorder.result()
 
-    def up(self, cell: str, options: RunOptions, store_ids: frozenset[str], on_step: OnStep) -> EngineResult:
+    def up(
+        self,
+        cell: str,
+        options: RunOptions,
+        store_ids: frozenset[str],
+        on_step: OnStep,
+        *,
+        targets: Sequence[str] = (),
+    ) -> EngineResult:
         """Bring a cell to what the program says. One store's failure does not stop the others.
 
+        With `targets`, exact URNs, the engine works on nothing else; the program registers the whole cell all the same.
         Raises a StoresError only when the engine failed as a whole; stores that failed are in the result.
         """
         try:
-            return self._up(cell, options, store_ids, on_step)
+            return self._up(cell, options, store_ids, on_step, targets)
         except EngineLockedError as error:
             # Our lease says that nobody holds the cell, so a lock whose process is gone was left by a killed run.
             if not error.abandoned:
                 raise
             self._stack(cell, options, create=True).cancel()
-        return self._up(cell, options, store_ids, on_step)
+        return self._up(cell, options, store_ids, on_step, targets)
 
-    def _up(self, cell: str, options: RunOptions, store_ids: frozenset[str], on_step: OnStep) -> EngineResult:
+    def _up(
+        self, cell: str, options: RunOptions, store_ids: frozenset[str], on_step: OnStep, targets: Sequence[str]
+    ) -> EngineResult:
         recorder = _Recorder(store_ids, on_step)
         try:
             stack = self._stack(cell, options, create=True)
             stack.up(
                 parallel=PARALLEL,
                 continue_on_error=True,
+                target=list(targets) or None,
                 on_event=recorder.on_event,
                 color="never",
                 suppress_outputs=True,
@@ -499,6 +515,7 @@ def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:
     applied: dict[str, Mapping[str, Any]] = {}
     failed: dict[str, str] = {}
     revisions: dict[str, int] = {}
+    urns: dict[str, tuple[str, ...]] = {}
     known: set[str] = set()
     components: dict[str, str] = {}
     uid: str | None = None
@@ -509,6 +526,7 @@ def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:
         if kind == naming.COMPONENT_TYPE:
             known.add(name)
             components[urn] = name
+            urns[name] = (urn,)
             text = (resource.get("outputs") or {}).get("applied")
             if isinstance(text, str):
                 applied[name] = json.loads(text)
@@ -520,6 +538,9 @@ def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:
             revision = ((resource.get("outputs") or {}).get("status") or {}).get("revision")
             if revision is not None:
                 revisions[components[resource["parent"]]] = int(revision)
+        if resource.get("parent") in components:
+            owner = components[resource["parent"]]
+            urns[owner] = (*urns[owner], urn)
         if resource.get("initErrors") and resource.get("parent") in components:
             failed[components[resource["parent"]]] = "; ".join(resource["initErrors"])
     pending = tuple(
@@ -534,4 +555,5 @@ def read_snapshot(deployment: Mapping[str, Any] | None) -> Snapshot:
         pending=pending,
         failed=failed,
         revisions=revisions,
+        urns=urns,
     )

@@ -6,7 +6,7 @@ Fail closed: an intent is committed before the engine starts, and without the le
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -30,6 +30,8 @@ from audit.records import Actor, NewEntry, RunRequest, StoreRow, Usage
 from audit.run import PROBES, ProgressEvent, Report, Run, RunResult, StoreResult
 from audit.target import Target
 from audit.tickets import Issued, TicketRun, check_validity
+from audit.upgrade_plan import PARALLEL, UpgradePlan, plan_rollback, plan_upgrade
+from audit.upgrades import StoreUpgrade, Upgrade, UpgradeResult, refuse_crossing
 from audit.waiting import Waiting
 from components import naming
 from components.desired import DesiredStore
@@ -121,10 +123,7 @@ class Gate:
 
     def plan(self, *, ask_engine: bool = True, overwrite_drift: bool = False) -> Plan:
         """Return what `up` would do; changes nothing. With `ask_engine`, the engine counts its operations too."""
-        observation = self._observe(self.manifest())
-        self.check_cluster(observation)
-        observation = observations.with_held(observation, self.cluster, overwrite=overwrite_drift)
-        observations.check(observation)
+        observation = self._looked(overwrite_drift=overwrite_drift)
         if ask_engine:
             observations.refuse_other_key(self.root, self.settings, observation)
         stores = self._with_denials(observation, observations.plan_stores(observation))
@@ -182,6 +181,71 @@ class Gate:
     def reconcile(self, *, actor: Actor, report: Report = lambda _event: None) -> RunResult:
         """Settle what runs left open, by looking, and the status of every store. Changes nothing in the cluster."""
         return self._run(actor, report, Reconciliation).settle_all()
+
+    def plan_upgrade(
+        self,
+        tag: str,
+        store_ids: Sequence[str] | None,
+        *,
+        canary: str | None = None,
+        parallel: int = PARALLEL,
+        backup: bool = True,
+        overwrite_drift: bool = False,
+    ) -> UpgradePlan:
+        """Return what bringing stores to an image's tag would do; `store_ids` None: every store. Changes nothing."""
+        observation = self._looked(overwrite_drift=overwrite_drift)
+        return plan_upgrade(observation, tag, store_ids, canary=canary, parallel=parallel, backup=backup)
+
+    def plan_rollback(
+        self,
+        store_id: str,
+        revision: int | None,
+        *,
+        backup: bool = True,
+        restore: str | None = None,
+        overwrite_drift: bool = False,
+    ) -> UpgradePlan:
+        """Return what going back to the image of an earlier Helm revision would do. Changes nothing.
+
+        Raises RefusedError where the database was updated since, unless `restore` names the backup of that time.
+        """
+        observation = self._looked(overwrite_drift=overwrite_drift)
+        plan = plan_rollback(observation, self.cluster, store_id, revision, backup=backup)
+        if restore is None:
+            refuse_crossing(self.cluster, plan)
+        return replace(plan, restore=restore)
+
+    def upgrade(
+        self,
+        plan: UpgradePlan,
+        *,
+        actor: Actor,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        overwrite_drift: bool = False,
+        report: Report = lambda _event: None,
+    ) -> UpgradeResult:
+        """Carry out an upgrade or a rollback as planned; what went wrong with single stores is in the result."""
+
+        def start() -> Run:
+            return self._run(actor, report, Run, overwrite_drift=overwrite_drift)
+
+        def request(run: Run, part: str, fingerprint: str) -> RunRequest:
+            # Each batch is a request of its own: one that was done is not done again, the next one is.
+            key = idempotency_key if idempotency_key is None or len(plan.steps) == 1 else f"{idempotency_key}.{part}"
+            asked = self.request_of(run.manifest, run.run_id, actor, reason, key)
+            return replace(asked, fingerprint=fingerprint)
+
+        upgrade = Upgrade(self.root, self.engine, self.cluster, plan, start, request, lambda _step: {}, report)
+        return upgrade.carry_out()
+
+    def _looked(self, *, overwrite_drift: bool) -> Observation:
+        """Return what there is, checked, with which stores are held."""
+        observation = self._observe(self.manifest())
+        self.check_cluster(observation)
+        observation = observations.with_held(observation, self.cluster, overwrite=overwrite_drift)
+        observations.check(observation)
+        return observation
 
     def take_over(self, *, actor: Actor, report: Report = lambda _event: None) -> RunResult:
         """Rebuild a lost state from the live objects of the manifest's stores; nothing in the cluster changes."""
@@ -379,4 +443,15 @@ def _status(store_id: str, row: StoreRow | None, manifest: Manifest) -> StoreSta
     )
 
 
-__all__ = ["Credentials", "Gate", "ProgressEvent", "Report", "RunResult", "StoreResult", "StoreStatus"]
+__all__ = [
+    "Credentials",
+    "Gate",
+    "ProgressEvent",
+    "Report",
+    "RunResult",
+    "StoreResult",
+    "StoreStatus",
+    "StoreUpgrade",
+    "UpgradePlan",
+    "UpgradeResult",
+]

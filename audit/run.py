@@ -18,19 +18,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from audit import aftermath, anchors, provenance, repair, spool
 from audit import observation as observations
+from audit import schema as schemas
 from audit.anchors import Keeper
 from audit.engine import Engine, EngineResult, Step
 from audit.entrance import Entrance
 from audit.ledger import Ledger
 from audit.losses import losses
 from audit.observation import Observation
-from audit.plan import Action, StorePlan
+from audit.plan import Action, StorePlan, changes
 from audit.probe import Answer
 from audit.records import (
+    STORE_ROLLBACK,
+    STORE_UPGRADE,
     Actor,
     Admission,
     Change,
@@ -43,6 +46,7 @@ from audit.records import (
 )
 from audit.waiting import Waiting, stopped
 from components import desired, naming
+from components.desired import DesiredStore
 from stacks.cluster import Cluster
 from stacks.errors import (
     AuditIncompleteError,
@@ -64,6 +68,8 @@ PROBES: Final = 16
 PATIENCE_S: Final = 5.0
 """How long a store that nothing is to be done to may take to answer before the run takes it up."""
 _FINE: Final = Answer(ok=True, detail="")
+# What can be gone back from: the store was something before. A new owner holds its slot whatever the pods do.
+TAKEN_BACK: Final = frozenset({"store.update", "store.retry", STORE_UPGRADE, STORE_ROLLBACK})
 _TOLD: Final = frozenset({desired.NAMESPACE, desired.CREDENTIALS, desired.RELEASE})
 
 
@@ -103,6 +109,40 @@ class RunResult:
     replayed: bool = False
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What a run is about that is about some stores only: what it does to them, by their ids.
+
+    All other stores are registered as they were applied, and the engine is told to work on none of them.
+    """
+
+    action: str
+    metadata: Mapping[str, Mapping[str, object]]
+
+    def failed(self, store_id: str) -> str:
+        """Return what a failure of the store is a failure of, in words."""
+        image = self.metadata[store_id].get("image")
+        to = f" to image {image['to']}" if isinstance(image, Mapping) else ""
+        return f"{self.action.removeprefix('store.')}{to} failed"
+
+    def narrowed(self, changes: Sequence[Change]) -> tuple[Change, ...]:
+        """Return the changes of the scope's stores, named after what the run does."""
+        return tuple(
+            replace(change, action=self.action, metadata={**change.metadata, **self.metadata[change.store_id]})
+            for change in changes
+            if change.store_id in self.metadata
+        )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the engine was asked to do with one cell."""
+
+    observation: Observation
+    cell: str
+    options: RunOptions
+
+
 @dataclass
 class Run:
     """One run. Not to be used twice."""
@@ -120,28 +160,40 @@ class Run:
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")
     _began: dict[str, float] = field(default_factory=dict)
     _touched: set[str] = field(default_factory=set)
+    _scope: Scope | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _answers: dict[str, Answer] = field(default_factory=dict)
 
     def execute(self, request: RunRequest) -> RunResult:
         """Do it all. `request` comes without its changes."""
         with self.session() as leases:
-            observation = self._observe(leases)
-            stores = self._with_broken(observation, observations.plan_stores(observation))
+            return self.carry_out(request, leases)
+
+    def carry_out(self, request: RunRequest, leases: Sequence[Lease], scope: Scope | None = None) -> RunResult:
+        """Do it all, or what of it is in the scope, under leases that are held until this returns."""
+        self._scope = scope
+        observation = self._observe(leases)
+        stores = observations.plan_stores(observation)
+        if scope is None:
+            stores = self._with_broken(observation, stores)
+        wanted, shown = observations.changes_of(observation, stores), stores
+        if scope is None:
             self._schedule(observation, stores)
-            changes = observations.changes_of(observation, stores)
-            if not changes:
-                return self._nothing_to_do(observation, stores)
-            admission = self.ledger.admit(replace(request, changes=changes, leases=tuple(leases)))
-            if admission.replayed is not None:
-                return self._replay(admission)
-            for denial in admission.denied:
-                exists = denial.change.store_id in observation.rows
-                self.tell(denial.change.store_id, str(denial.problem), None if exists else "Pending")
-            outcomes = self._apply(observation, stores, admission)
-            if outcomes:
-                self._settle(outcomes, observation)
-            return self._result(observation, stores, admission, outcomes)
+        else:
+            wanted = scope.narrowed(wanted)
+            shown = tuple(store for store in stores if store.store_id in scope.metadata)
+        if not wanted:
+            return self._nothing_to_do(observation, shown)
+        admission = self.ledger.admit(replace(request, changes=wanted, leases=tuple(leases)))
+        if admission.replayed is not None:
+            return self._replay(admission)
+        for denial in admission.denied:
+            exists = denial.change.store_id in observation.rows
+            self.tell(denial.change.store_id, str(denial.problem), None if exists else "Pending")
+        outcomes = self._apply(observation, stores, admission)
+        if outcomes:
+            self._settle(outcomes, observation)
+        return self._result(observation, shown, admission, outcomes)
 
     def _observe(self, leases: Sequence[Lease]) -> Observation:
         """Return what there is, after the checks that come before any change."""
@@ -251,7 +303,69 @@ class Run:
         with ThreadPoolExecutor(max_workers=PROBES) as pool:
             for outcome in pool.map(lambda change: self._await(observation, change), waiting):
                 outcomes[outcome.store_id] = outcome
-        return outcomes
+        if self._scope is not None:
+            named = self._scope.failed
+            outcomes = {
+                store_id: replace(outcome, reason=f"{named(store_id)}: {outcome.reason}")
+                if outcome.outcome == "failure"
+                else outcome
+                for store_id, outcome in outcomes.items()
+            }
+        return outcomes | self._taken_back(_Work(observation, cell, options), mine, outcomes, result)
+
+    def _taken_back(
+        self, work: _Work, mine: Mapping[str, Change], outcomes: Mapping[str, StoreOutcome], result: EngineResult
+    ) -> dict[str, StoreOutcome]:
+        """Bring stores whose change failed back to what was applied before, and return how that went.
+
+        Else a release would stay half done: its new pods go on failing, and take the room that a backup needs. What
+        failed only to answer is taken back in an upgrade alone, and never across a change of its database.
+        """
+        before = {
+            store_id: applied
+            for store_id, change in mine.items()
+            if change.action in TAKEN_BACK
+            and outcomes[store_id].outcome == "failure"
+            and (applied := work.observation.applied(store_id)) is not None
+            # Else it was to become what it had been, so there is nothing to go back to.
+            and changes(applied, work.observation.desired[store_id])
+            and (store_id in result.failures or (self._scope is not None and not self._crossed(store_id, applied)))
+        }
+        if not before or self._cancelled.is_set():
+            return {}
+        for store_id in before:
+            self.tell(store_id, f"{outcomes[store_id].reason}; rolling back", "Provisioning")
+        options = replace(work.options, frozen={**work.options.frozen, **before}, marked={})
+        # The failed change may have added something to their state, so that is looked at anew.
+        held = self.engine.snapshot(work.cell).urns
+        targets = [urn for store_id in before for urn in held.get(store_id, ())]
+        try:
+            back = self.engine.up(work.cell, options, work.observation.store_ids, self.on_step, targets=targets)
+        except StoresError as error:
+            return {store_id: _not_taken_back(outcomes[store_id], str(error)) for store_id in before}
+        with ThreadPoolExecutor(max_workers=PROBES) as pool:
+            found = pool.map(lambda store_id: self._after_return(outcomes[store_id], before[store_id], back), before)
+            return {outcome.store_id: outcome for outcome in found}
+
+    def _after_return(self, outcome: StoreOutcome, applied: Mapping[str, Any], back: EngineResult) -> StoreOutcome:
+        """Return the outcome of a failed change that was taken back, with whether the store serves as before."""
+        store_id, tag = outcome.store_id, applied["release"]["values"]["image"]["tag"]
+        if store_id in back.failures or back.cancelled:
+            return _not_taken_back(outcome, back.failures.get(store_id, "the run was stopped"))
+        was = DesiredStore.from_dict(applied, timeout_s=self.settings.release_timeout_seconds)
+        answer = self._waiting.poll(was, self.settings.ready_timeout_seconds)
+        if answer is None or not answer.ok:
+            return _not_taken_back(outcome, answer.detail if answer is not None else "the run was stopped")
+        # After an upgrade the manifest says the old image again. After `up` it does not, so the store is Failed still.
+        status: Status = "Failed" if self._scope is None else "Ready"
+        reason = f"{outcome.reason}; it was rolled back, and serves with image {tag} as before"
+        self.tell(store_id, f"rolled back; {was.url} answers", status)
+        return replace(outcome, status=status, reason=reason, url=was.url, content=answer.content)
+
+    def _crossed(self, store_id: str, applied: Mapping[str, Any]) -> bool:
+        """Return whether the database has been updated since, so that the image of before would not fit it."""
+        tag = applied["release"]["values"]["image"]["tag"]
+        return schemas.crossing(schemas.ask(self.cluster, store_id), tag) is not None
 
     def _not_done(self, observation: Observation, store_id: str, error: StoresError) -> StoreOutcome:
         """Return the outcome of a change when the engine failed as a whole; an untouched store is as before."""
@@ -275,26 +389,35 @@ class Run:
             first = self._previewed_up(observation, cell, replace(options, removed=frozenset()), leaving)
             if first.failures or first.cancelled:
                 return first
+        targets: list[str] = []
+        if self._scope is not None:
+            held = observation.snapshots[cell].urns
+            targets = [urn for store_id in self._scope.metadata for urn in held.get(store_id, ())]
         if options.marked:
             # The engine compares what the program says, and of held stores the program says nothing new. The mark is
             # taken away again at once, so that a plain `pulumi up` finds nothing to do.
-            first = self._previewed_up(observation, cell, options, leaving)
+            first = self._previewed_up(observation, cell, options, leaving, targets)
             if first.failures or first.cancelled:
                 return first
             options = replace(options, marked={})
-        return self._previewed_up(observation, cell, options, leaving)
+        return self._previewed_up(observation, cell, options, leaving, targets)
 
     def _previewed_up(
-        self, observation: Observation, cell: str, options: RunOptions, leaving: frozenset[str]
+        self,
+        observation: Observation,
+        cell: str,
+        options: RunOptions,
+        leaving: frozenset[str],
+        targets: Sequence[str] = (),
     ) -> EngineResult:
         """Run the engine, unless its own preview would end what nobody asked to remove."""
         if observation.snapshots[cell].known:
-            preview = self.engine.preview(cell, options, observation.store_ids)
+            preview = self.engine.preview(cell, options, observation.store_ids, targets=targets)
             if problems := losses(preview.steps, leaving):
                 raise RefusedError.of(problems)
             if self._cancelled.is_set():
                 return EngineResult((), {}, cancelled=True)
-        return self.engine.up(cell, options, observation.store_ids, self.on_step)
+        return self.engine.up(cell, options, observation.store_ids, self.on_step, targets=targets)
 
     def _options(self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission) -> RunOptions:
         admitted = frozenset(change.store_id for change in admission.admitted)
@@ -354,7 +477,11 @@ class Run:
     def _await(self, observation: Observation, change: Change) -> StoreOutcome:
         if change.action == "store.delete":
             return self._waiting.until_gone(change.store_id, self.settings.deletion_timeout_seconds)
-        return self._waiting.until_sells(observation.desired[change.store_id], self.settings.ready_timeout_seconds)
+        wanted = observation.desired[change.store_id]
+        outcome = self._waiting.until_sells(wanted, self.settings.ready_timeout_seconds)
+        if outcome.outcome == "success" and _changes_image(change):
+            return self._waiting.until_database_fits(outcome)
+        return outcome
 
     def _failed(self, observation: Observation, change: Change, reason: str) -> StoreOutcome:
         """Return the outcome of a store that the engine could not bring up or remove, with the cluster's reasons."""
@@ -374,7 +501,7 @@ class Run:
                 continue
             answer, wanted = self._answers.get(store.store_id), observation.desired[store.store_id]
             if answer is None:
-                results.append(_as_before(observation, store, "the run was stopped"))
+                results.append(_as_before(observation, store, "the run was stopped" if self._scope is None else None))
                 continue
             detail = None if answer.ok else self._waiting.why_not(wanted, answer)
             status: Status = "Ready" if answer.ok else "Failed"
@@ -590,6 +717,16 @@ def _as_before(observation: Observation, store: StorePlan, reason: str | None) -
     if row is None:
         return StoreResult(store.store_id, store.action, "Pending", None, reason, 0.0)
     return StoreResult(store.store_id, store.action, row.status, row.url, reason, 0.0, row.content)
+
+
+def _not_taken_back(outcome: StoreOutcome, why: str) -> StoreOutcome:
+    return replace(outcome, status="Failed", reason=f"{outcome.reason}; rolling it back failed too: {why}")
+
+
+def _changes_image(change: Change) -> bool:
+    """Return whether the store's code changes, and with it perhaps what its database must be."""
+    paths = change.metadata.get("changes")
+    return "image" in change.metadata or (isinstance(paths, list) and any(str(p).startswith("image.") for p in paths))
 
 
 def _problem(outcome: StoreOutcome) -> Problem:

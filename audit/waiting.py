@@ -8,9 +8,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from audit import schema as schemas
 from audit.entrance import Entrance
 from audit.probe import Answer
 from audit.records import Status, StoreOutcome
@@ -20,6 +21,8 @@ from stacks.cluster import Cluster
 from stacks.explanation import explain
 
 ASK_EVERY_S: Final = 1.0
+DATABASE_S: Final = 1800
+ASK_DATABASE_EVERY_S: Final = 3.0
 _LONGEST_ENGINE_TEXT: Final = 500
 
 Tell = Callable[[str, str, Status | None], None]
@@ -48,6 +51,29 @@ class Waiting:
         return StoreOutcome(
             store.store_id, "failure", "Failed", reason=reason, url=store.url, metadata={"checks": told_checks(answer)}
         )
+
+    def until_database_fits(self, outcome: StoreOutcome) -> StoreOutcome:
+        """Return the outcome once the shop has brought its database to its new code, or why it has not."""
+        store_id, told = outcome.store_id, ""
+        deadline = time.monotonic() + DATABASE_S
+        while True:
+            schema = schemas.ask(self.cluster, store_id)
+            if schema is None:
+                self.tell(store_id, "whether its database is up to date cannot be asked", None)
+                return outcome
+            known = replace(outcome, metadata={**outcome.metadata, "schema": schema.told})
+            if not schema.pending:
+                self.tell(store_id, f"its database is up to date (WordPress {schema.wordpress})", "Ready")
+                return known
+            if schema.failure is not None or time.monotonic() > deadline:
+                reason = f"it serves with image {schema.image}, but {schema.failure or schema.progress}"
+                self.tell(store_id, reason, "Failed")
+                return replace(known, outcome="failure", status="Failed", reason=reason)
+            if schema.stage != told:
+                told = schema.stage
+                self.tell(store_id, schema.progress, None)
+            if self.cancelled.wait(ASK_DATABASE_EVERY_S):
+                return stopped(store_id)
 
     def poll(self, store: DesiredStore, timeout_s: float) -> Answer | None:
         """Return the store's first good answer, or its last one when the time is over; None if cancelled."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeVar
@@ -105,6 +105,21 @@ class Cluster:
         secret = self.secret(namespace, helm_history.secret_name(release, number))
         return None if secret is None else helm_history.content(secret["release"])
 
+    def execute(self, namespace: str, selector: str, container: str, command: Sequence[str]) -> str | None:
+        """Return what a command prints in the newest ready pod of a selector; None where there is none, or it failed.
+
+        Only for commands that look: this module changes nothing. It needs the right to `create pods/exec`.
+        """
+        pods = self._ask(
+            lambda: self._core.list_namespaced_pod(namespace, label_selector=selector, _request_timeout=self._timeouts)
+        )
+        ready = [pod for pod in (pods.items if pods is not None else ()) if _is_ready(pod)]
+        if not ready:
+            return None
+        newest = max(ready, key=lambda pod: pod.metadata.creation_timestamp)
+        said: str | None = self._ask(lambda: self._executed(namespace, newest.metadata.name, container, command))
+        return said
+
     def storage_classes(self) -> frozenset[str]:
         """Return the names of the cluster's storage classes."""
         from kubernetes import client  # noqa: PLC0415 - see _core
@@ -175,6 +190,9 @@ class Cluster:
 
     @cached_property
     def _core(self) -> Any:
+        return self._new_core()
+
+    def _new_core(self) -> Any:
         # The client takes most of a second to load; commands that never ask a cluster should not wait for it.
         from kubernetes import client, config  # noqa: PLC0415
         from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
@@ -191,6 +209,30 @@ class Cluster:
             ) from None
         api.configuration.retries = 0
         return client.CoreV1Api(api)
+
+    def _executed(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> str | None:
+        from kubernetes.stream import stream  # noqa: PLC0415 - see _core
+
+        # A client of its own: while it streams, the client's other calls would go the same way.
+        socket = stream(
+            self._new_core().connect_get_namespaced_pod_exec,
+            pod,
+            namespace,
+            container=container,
+            command=list(command),
+            stdin=False,
+            stdout=True,
+            stderr=True,
+            tty=False,
+            _preload_content=False,
+            _request_timeout=_READ_TIMEOUT_S,
+        )
+        try:
+            socket.run_forever(timeout=_READ_TIMEOUT_S)
+            said = str(socket.read_stdout(timeout=1))
+            return said if not socket.is_open() and socket.returncode == 0 else None
+        finally:
+            socket.close()
 
     def _ask(self, question: Any, about: str | None = None, *, or_none: int = 404) -> Any:
         """Return the answer, or None for what does not exist; and where the cluster answers with code `or_none`."""
@@ -224,6 +266,13 @@ def _refusal(error: Any, about: str | None) -> str:
     except (KeyError, TypeError, ValueError):
         said = str(error.reason)
     return f"it refused {about}: {error.status} {' '.join(said.split())}"
+
+
+def _is_ready(pod: Any) -> bool:
+    """Return whether a pod takes requests and is not on its way out."""
+    conditions = (pod.status.conditions or ()) if pod.status is not None else ()
+    ready = any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
+    return ready and pod.metadata.deletion_timestamp is None
 
 
 def _cause(error: BaseException) -> str:

@@ -23,25 +23,30 @@ from sandbox.images import facts, layer, tools, tree
 from sandbox.images.debian import NEWER_RELEASE, RELEASE, STAND_INS, Archive, Package, preferences
 from sandbox.images.layer import Layer, Snapshot
 from sandbox.images.recipe import Recipe, Workshop
-from sandbox.images.recipes import RECIPES, chain
+from sandbox.images.recipes import FOR_TESTS, RECIPES, chain
 from sandbox.progress import Progress, Report
 from stacks.errors import UsageError
 
 _HERE: Final = Path(__file__).parent
+TESTS_PLACE: Final = "images-for-tests"
 _KEPT_S: Final = 7 * 24 * 3600
 Resolution = Mapping[str, tuple[Package, ...]]
 
 
-def build(cache: Path, references: Mapping[str, str], report: Report, *, refresh: bool = False) -> list[Path]:
+def build(
+    cache: Path, references: Mapping[str, str], report: Report, *, refresh: bool = False, for_tests: bool = False
+) -> list[Path]:
     """Make an archive of every image that `references` names (name to reference) exist, and return them in its order.
 
     What was built before is used, without asking the mirror for news, unless `refresh` says so or a recipe has changed.
+    With `for_tests` the images that only tests need are known too; they, and what they are made of, are kept apart.
     Raises UsageError where images cannot be built, or name an unknown recipe.
     """
-    unknown = [name for name in references if name not in RECIPES]
+    recipes = FOR_TESTS if for_tests else RECIPES
+    unknown = [name for name in references if name not in recipes]
     if unknown:
-        raise UsageError("sandbox images", f"no recipe for {', '.join(unknown)}", f"one of: {', '.join(RECIPES)}")
-    folder = cache / "images"
+        raise UsageError("sandbox images", f"no recipe for {', '.join(unknown)}", f"one of: {', '.join(recipes)}")
+    folder = cache / (TESTS_PLACE if for_tests else "images")
     waiting = partial(report, Progress("images", "waiting for another build"))
     with cache_folder.locked(folder / "build.lock", waiting=waiting):
         known = None if refresh else _known(folder)
@@ -92,11 +97,12 @@ class _Builder:
         for left in (*self._folder.glob("building-*"), *self._folder.glob("*.unfinished")):
             shutil.rmtree(left)
         wanted = list(dict.fromkeys(recipe.name for name in references for recipe in chain(name)))
-        if any(RECIPES[name].packages for name in wanted):
+        if any(FOR_TESTS[name].packages for name in wanted):
             self._archive.update(self._report)
         resolution = {name: self._resolve(name) for name in wanted}
         entries = _entries(self._folder, references, resolution)
         missing = [name for name, entry in entries.items() if not entry.is_dir()]
+        self._share_downloads()
         for name in missing:
             self._archive.download(resolution[name], self._report)
         with tempfile.TemporaryDirectory(prefix="building-", dir=self._folder) as work:
@@ -105,8 +111,16 @@ class _Builder:
                 make = partial(self._make, name, references[name], resolution, Path(work))
                 cache_folder.ensure(entries[name], make)
         self._archive.forget([package for packages in resolution.values() for package in packages])
-        _replace(self._folder / "resolution.json", json.dumps(_as_json(resolution)))
+        _replace(self._folder / "resolution.json", json.dumps(_as_json(resolution, self._folder)))
         return resolution
+
+    def _share_downloads(self) -> None:
+        """Have what another place of the same cache has fetched: most packages are the same ones."""
+        self._archive.debs.mkdir(parents=True, exist_ok=True)
+        for file in self._cache.glob("images*/debian/cache/archives/*.deb"):
+            mine = self._archive.debs / file.name
+            if not mine.exists():
+                shutil.copyfile(file, mine)
 
     def _resolve(self, name: str) -> tuple[Package, ...]:
         names = [package for recipe in chain(name) for package in recipe.packages]
@@ -115,7 +129,7 @@ class _Builder:
     def _make(self, name: str, reference: str, resolution: Resolution, work: Path, entry: Path) -> None:
         """Write the archive and the facts of one image into `entry`."""
         stage = self._stage(name, resolution, work)
-        recipe = RECIPES[name]
+        recipe = FOR_TESTS[name]
         version = self._version(recipe, stage)
         config = layer.configuration(
             recipe.settings, stage.layers, facts.labels(name, version, stage.packages),
@@ -129,7 +143,7 @@ class _Builder:
 
     def _stage(self, name: str, resolution: Resolution, work: Path) -> _Stage:
         if name not in self._stages:
-            self._stages[name] = self._lay(RECIPES[name], resolution, work)
+            self._stages[name] = self._lay(FOR_TESTS[name], resolution, work)
         return self._stages[name]
 
     def _lay(self, recipe: Recipe, resolution: Resolution, work: Path) -> _Stage:
@@ -196,22 +210,23 @@ def _known(folder: Path) -> Resolution | None:
     if not file.exists():
         return None
     content = json.loads(file.read_text())
-    if content["asked"] != _asked():
+    if content["asked"] != _asked(folder):
         return None
     return {name: tuple(Package(*package) for package in packages) for name, packages in content["packages"].items()}
 
 
-def _as_json(resolution: Resolution) -> dict[str, object]:
+def _as_json(resolution: Resolution, folder: Path) -> dict[str, object]:
     packages = {
         name: [[package.name, package.version, package.architecture] for package in found]
         for name, found in resolution.items()
     }
-    return {"asked": _asked(), "packages": packages}
+    return {"asked": _asked(folder), "packages": packages}
 
 
-def _asked() -> str:
+def _asked(folder: Path) -> str:
     """Return a key of all that decides which packages are taken, except the archive's state."""
-    wanted = [package for recipe in RECIPES.values() for package in recipe.packages]
+    recipes = FOR_TESTS if folder.name == TESTS_PLACE else RECIPES
+    wanted = [package for recipe in recipes.values() for package in recipe.packages]
     return cache_folder.key_of(RELEASE, preferences(), *STAND_INS, *wanted)
 
 

@@ -47,6 +47,7 @@ def test_a_store_consists_of_these_objects(rendered: Rendered) -> None:
         ("ConfigMap", f"{RELEASE}-wordpress-install"),
         ("ConfigMap", f"{RELEASE}-wordpress-cron"),
         ("ConfigMap", f"{RELEASE}-wordpress-platform"),
+        ("ConfigMap", f"{RELEASE}-wordpress-schema"),
         ("PersistentVolumeClaim", f"{RELEASE}-uploads"),
         ("StatefulSet", f"{RELEASE}-mariadb"),
         ("Service", f"{RELEASE}-mariadb"),

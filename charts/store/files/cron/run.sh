@@ -7,6 +7,9 @@ stopping=/tmp/stopping
 rm -f "$stopping"
 trap 'touch "$stopping"' TERM INT WINCH
 
+# Apart from that work, which may hang: the pods' heartbeats.
+bash /etc/store/schema/run.sh &
+
 while [ ! -e "$stopping" ]; do
   php -d memory_limit=64M "${BASH_SOURCE%/*}/loop.php" &
   child=$!

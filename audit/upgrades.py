@@ -1,0 +1,253 @@
+"""Upgrades and rollbacks carried out: a dump, the manifest, the engine, the answer; batch after batch.
+
+The manifest is written before the engine starts, so that whoever runs `stores up` meanwhile or after a crash goes the
+same way, and set right again after what really happened. A failure ends the whole: what has not begun stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from audit import schema as schemas
+from audit.engine import Engine
+from audit.records import STORE_ROLLBACK, STORE_UPGRADE, RunRequest
+from audit.run import ProgressEvent, Report, Run, RunResult, Scope, StoreResult
+from audit.upgrade_plan import Step, UpgradePlan
+from stacks.cluster import Cluster
+from stacks.errors import LockedError, Problem, RefusedError, StoreFailedError, StoresError
+from stacks.manifest_file import ManifestFile
+
+ACTIONS: Final = {"upgrade": STORE_UPGRADE, "rollback": STORE_ROLLBACK}
+_TRIES: Final = 5
+
+Prepare = Callable[[Step], Mapping[str, object]]
+"""Called with each step before its batch begins; returns what the audit log is to keep of it, such as a backup's id."""
+
+
+@dataclass(frozen=True)
+class StoreUpgrade:
+    """What became of one store. `runs` is the image that it has now, as far as the platform brought it there."""
+
+    store_id: str
+    before: str
+    wanted: str
+    runs: str
+    status: str
+    reason: str | None
+    url: str | None
+    content: str | None
+    elapsed_s: float
+    run_id: str
+    backup: str | None = None
+
+
+@dataclass(frozen=True)
+class UpgradeResult:
+    """What became of the whole. `waiting`: stores that had not begun when it ended."""
+
+    plan: UpgradePlan
+    stores: tuple[StoreUpgrade, ...]
+    waiting: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    exit_error: StoresError | None = None
+
+    @property
+    def new(self) -> tuple[str, ...]:
+        """Return the stores that run the wanted image, those that did before included."""
+        return (*self.plan.there, *(store.store_id for store in self.stores if store.runs == store.wanted))
+
+    @property
+    def old(self) -> tuple[str, ...]:
+        """Return the stores that do not, though it was asked for."""
+        left_out = tuple(problem.where.removeprefix("store ").strip("'") for problem in self.plan.left_out)
+        return (*(store.store_id for store in self.stores if store.runs != store.wanted), *self.waiting, *left_out)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data for `--json`."""
+        problems = self.exit_error.problems if self.exit_error is not None else ()
+        return {
+            "kind": self.plan.kind,
+            "image_tag": self.plan.tag,
+            "stores": self.stores,
+            "new": self.new,
+            "old": self.old,
+            "waiting": self.waiting,
+            "left_out": [str(problem) for problem in self.plan.left_out],
+            "notes": self.notes,
+            "problems": [str(problem) for problem in problems],
+        }
+
+
+@dataclass
+class Upgrade:
+    """One upgrade or rollback. Not to be used twice."""
+
+    root: Path
+    engine: Engine
+    cluster: Cluster
+    plan: UpgradePlan
+    start: Callable[[], Run]
+    """Returns a run that has not begun, with the manifest as it is on disk."""
+    request: Callable[[Run, str, str], RunRequest]
+    """Returns a run's request without its changes, from what tells its batch from others, and its fingerprint."""
+    prepare: Prepare
+    report: Report
+    _done: list[StoreUpgrade] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
+
+    def carry_out(self) -> UpgradeResult:
+        """Do it batch after batch, until all is done or something fails.
+
+        Raises what keeps a batch from beginning at all; what was done until then is in the ledger, and told.
+        """
+        batches = self.plan.batches
+        for number, batch in enumerate(batches):
+            waiting = tuple(step.store_id for later in batches[number + 1 :] for step in later)
+            if len(batches) > 1:
+                names = ", ".join(step.store_id for step in batch)
+                self._tell(f"batch {number + 1} of {len(batches)}{' (the canary)' if number == 0 else ''}: {names}")
+            try:
+                result = self._batch(batch)
+            except StoresError:
+                if self._done:
+                    self._tell(f"done so far: {', '.join(store.store_id for store in self._done)}")
+                raise
+            if result.exit_error is not None:
+                return self._ended(result.exit_error, waiting)
+        problems = self.plan.left_out
+        return self._ended(StoreFailedError.of(problems) if problems else None, ())
+
+    def _batch(self, batch: Sequence[Step]) -> RunResult:
+        kept = {step.store_id: dict(self.prepare(step)) for step in batch}
+        run = self.start()
+        with run.session() as leases:
+            if self.plan.restore is None:
+                refuse_crossing(self.cluster, self.plan)
+            before = self._write(batch)
+            try:
+                run.manifest = self.start().manifest
+                request = self.request(run, batch[0].store_id, self._fingerprint(batch))
+                scope = Scope(ACTIONS[self.plan.kind], {step.store_id: _metadata(step, kept) for step in batch})
+                result = run.carry_out(request, leases, scope)
+            finally:
+                runs = self._set_right(batch, before)
+        found = {store.store_id: store for store in result.stores}
+        self._done.extend(
+            _told(step, found.get(step.store_id), runs.get(step.store_id, step.before), result.run_id, kept)
+            for step in batch
+        )
+        return result
+
+    def _write(self, batch: Sequence[Step]) -> dict[str, str | None]:
+        """Write the new image into the manifest; return what each block that was changed said before."""
+        file = ManifestFile(self.root, self.plan.environment)
+        before = {step.store_id: file.image_tag(step.store_id) for step in batch}
+        changed = {step.store_id: file.set_image_tag(step.store_id, step.after) for step in batch}
+        if file.save():
+            self._tell(f"{file.document.where}: image.tag {batch[0].after} for {', '.join(before)}")
+        return {store_id: tag for store_id, tag in before.items() if changed[store_id]}
+
+    def _set_right(self, batch: Sequence[Step], before: Mapping[str, str | None]) -> dict[str, str]:
+        """Make the manifest say what the stores were brought to; return that, by store.
+
+        Only what this upgrade has written is changed, and only where nobody has changed it again meanwhile.
+        """
+        try:
+            runs = self._applied(batch)
+        except StoresError as error:
+            self._note(f"the manifest names image {batch[0].after}; whether the stores run it is not known: {error}")
+            return {}
+        wrong = [step for step in batch if step.store_id in before and runs.get(step.store_id) != step.after]
+        for _ in range(_TRIES if wrong else 0):
+            file = ManifestFile(self.root, self.plan.environment)
+            for step in wrong:
+                if file.image_tag(step.store_id) == step.after:
+                    file.set_image_tag(step.store_id, before[step.store_id])
+            try:
+                written = file.save()
+            except LockedError:
+                continue
+            if written:
+                self._tell(f"{file.document.where}: set back for {', '.join(step.store_id for step in wrong)}")
+            return runs
+        if wrong:
+            self._note(f"the manifest still names image {batch[0].after} for stores that do not run it; set it back")
+        return runs
+
+    def _applied(self, batch: Sequence[Step]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for cell in sorted({step.cell for step in batch}):
+            applied = self.engine.snapshot(cell).applied
+            for step in batch:
+                if step.cell == cell and step.store_id in applied:
+                    found[step.store_id] = str(applied[step.store_id]["release"]["values"]["image"]["tag"])
+        return found
+
+    def _fingerprint(self, batch: Sequence[Step]) -> str:
+        return f"{self.plan.kind} {self.plan.tag} {' '.join(step.store_id for step in batch)}"
+
+    def _ended(self, error: StoresError | None, waiting: tuple[str, ...]) -> UpgradeResult:
+        if error is not None and waiting:
+            command = f"stores upgrade {' '.join(waiting)} --image-tag {self.plan.tag}"
+            problems = (
+                *error.problems,
+                Problem(
+                    f"{len(waiting)} stores",
+                    "were not begun, because of that; they run what they ran before",
+                    f"once the cause is corrected: {command}",
+                ),
+            )
+            error = type(error).of(problems)
+        return UpgradeResult(self.plan, tuple(self._done), waiting, tuple(self._notes), error)
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+        self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        self.report(ProgressEvent(None, text))
+
+
+def refuse_crossing(cluster: Cluster, plan: UpgradePlan) -> None:
+    """Raise RefusedError where a rollback would put old code on a database that was updated since."""
+    for step in plan.steps if plan.kind == "rollback" else ():
+        why = schemas.crossing(schemas.ask(cluster, step.store_id), step.after)
+        if why is not None:
+            raise RefusedError(
+                f"store '{step.store_id}'",
+                f"image {step.after} cannot be gone back to alone: {why}",
+                "pass --restore-backup to put back the database of that time with it; what was sold since is lost",
+            )
+
+
+def _metadata(step: Step, kept: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {"image": {"from": step.before, "to": step.after}, **kept[step.store_id]}
+    if step.revision is not None:
+        found["revision"] = step.revision
+    return found
+
+
+def _told(
+    step: Step,
+    result: StoreResult | None,
+    runs: str,
+    run_id: str,
+    kept: Mapping[str, Mapping[str, object]],
+) -> StoreUpgrade:
+    backup = kept[step.store_id].get("backup")
+    return StoreUpgrade(
+        store_id=step.store_id,
+        before=step.before,
+        wanted=step.after,
+        runs=runs,
+        status="Pending" if result is None else result.status,
+        reason=None if result is None else result.reason,
+        url=None if result is None else result.url,
+        content=None if result is None else result.content,
+        elapsed_s=0.0 if result is None else result.elapsed_s,
+        run_id=run_id,
+        backup=None if backup is None else str(backup),
+    )

@@ -1,0 +1,236 @@
+"""Commands that bring stores to another image, and back."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.output import Output, duration
+from cli.progress import RunProgress
+from cli.session import Session, common, examples, json_option
+from stacks.errors import UsageError
+
+if TYPE_CHECKING:
+    from audit.upgrade_plan import UpgradePlan
+    from audit.upgrades import UpgradeResult
+
+_MOST_PARALLEL = 20
+
+_yes = click.option("--yes", is_flag=True, help="Do not ask; needed where nobody could answer, as in a pipe.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
+_reason = click.option("--reason", help="Why; stored in the audit log with every change.")
+_key = click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="Do the same request at most once: a repetition with this key gets the first one's result.",
+)
+_no_backup = click.option(
+    "--no-backup", is_flag=True, help="Take no backup of each store before; then a changed database cannot come back."
+)
+_overwrite = click.option(
+    "--overwrite-drift", is_flag=True, help="Also take held stores, and overwrite what was done by plain Helm."
+)
+
+
+@click.command(
+    epilog=examples(
+        "stores upgrade tea-house-x7k2m --image-tag 7.1.5-php8.4-apache",
+        "stores upgrade --all --image-tag 7.1.5-php8.4-apache --dry-run",
+        "stores upgrade --all --image-tag 7.1.5-php8.4-apache --canary our-own-q4w8z --parallel 5 --yes",
+    )
+)
+@json_option
+@click.argument("store_ids", metavar="[ID]...", nargs=-1)
+@click.option(
+    "--all", "everything", is_flag=True, help="Every store of the environment: one first, then a few at a time."
+)
+@click.option("--image-tag", "tag", required=True, metavar="TAG", help="Tag of the WordPress image to bring them to.")
+@click.option(
+    "--canary", metavar="ID", help="The store that goes first, alone.  [default: the first one that is Ready]"
+)
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, _MOST_PARALLEL),
+    default=3,
+    show_default=True,
+    help="How many stores go at the same time, after the canary.",
+)
+@_no_backup
+@_overwrite
+@_dry_run
+@_yes
+@_reason
+@_key
+@click.pass_obj
+@common
+def upgrade(
+    session: Session,
+    *,
+    as_json: bool,
+    store_ids: tuple[str, ...],
+    everything: bool,
+    tag: str,
+    canary: str | None,
+    parallel: int,
+    no_backup: bool,
+    overwrite_drift: bool,
+    dry_run: bool,
+    yes: bool,
+    reason: str | None,
+    idempotency_key: str | None,
+) -> None:
+    """Bring stores to another WordPress image, and write its tag into their blocks of the manifest.
+
+    One store goes first; the others follow a few at a time, and the first failure ends it. A store that fails is rolled
+    back by itself and goes on serving. The database is updated once no pod of the old version is left.
+    """
+    if everything == bool(store_ids):
+        raise click.UsageError("Name the stores to upgrade, or pass --all.")
+    with session.gate() as gate:
+        plan = gate.plan_upgrade(
+            tag,
+            None if everything else store_ids,
+            canary=canary,
+            parallel=parallel,
+            backup=not no_backup,
+            overwrite_drift=overwrite_drift,
+        )
+        if not _agreed(session, plan, as_json=as_json, dry_run=dry_run, yes=yes):
+            return
+        with RunProgress(session.output) as progress:
+            result = gate.upgrade(
+                plan,
+                actor=session.actor(),
+                reason=reason,
+                idempotency_key=idempotency_key,
+                overwrite_drift=overwrite_drift,
+                report=progress,
+            )
+    _print_result(session, result, as_json=as_json)
+
+
+@click.command(
+    epilog=examples(
+        "stores rollback tea-house-x7k2m",
+        "stores rollback tea-house-x7k2m 4 --reason 'checkout fails since this morning'",
+        "stores rollback tea-house-x7k2m --dry-run",
+    )
+)
+@json_option
+@click.argument("store_id", metavar="ID")
+@click.argument("revision", type=click.IntRange(min=1), required=False)
+@_no_backup
+@_overwrite
+@_dry_run
+@_yes
+@_reason
+@_key
+@click.pass_obj
+@common
+def rollback(
+    session: Session,
+    *,
+    as_json: bool,
+    store_id: str,
+    revision: int | None,
+    no_backup: bool,
+    overwrite_drift: bool,
+    dry_run: bool,
+    yes: bool,
+    reason: str | None,
+    idempotency_key: str | None,
+) -> None:
+    """Bring a store back to the image of an earlier Helm revision, and write its tag into the manifest.
+
+    Without REVISION it is the last one that ran another image; `helm history` lists them. Everything but the image
+    stays as the manifest says. It is refused where the database was updated since.
+    """
+    with session.gate() as gate:
+        plan = gate.plan_rollback(store_id, revision, backup=not no_backup, overwrite_drift=overwrite_drift)
+        if not _agreed(session, plan, as_json=as_json, dry_run=dry_run, yes=yes):
+            return
+        with RunProgress(session.output) as progress:
+            result = gate.upgrade(
+                plan,
+                actor=session.actor(),
+                reason=reason,
+                idempotency_key=idempotency_key,
+                overwrite_drift=overwrite_drift,
+                report=progress,
+            )
+    _print_result(session, result, as_json=as_json)
+
+
+def _agreed(session: Session, plan: UpgradePlan, *, as_json: bool, dry_run: bool, yes: bool) -> bool:
+    """Show the plan; return whether it is to be carried out. Raises UsageError where nobody can be asked."""
+    output = session.output
+    if dry_run and as_json:
+        output.json(plan.as_json())
+        return False
+    _print_plan(output, plan, on_stderr=as_json)
+    if dry_run:
+        return False
+    if not plan.steps:
+        if as_json and not plan.left_out:
+            return True
+        return bool(plan.left_out)
+    if yes:
+        return True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"stores {plan.kind}", "nobody is there to agree to the plan", "look at it, then pass --yes")
+    return click.confirm("Carry this out?", default=False, err=True)
+
+
+def _print_plan(output: Output, plan: UpgradePlan, *, on_stderr: bool) -> None:
+    say = output.note if on_stderr else output.line
+    steps = plan.steps
+    if not steps:
+        say(f"nothing to do: {len(plan.there)} stores run image {plan.tag}")
+    for number, batch in enumerate(plan.batches):
+        note = ""
+        if len(plan.batches) > 1:
+            note = f"  (batch {number + 1}{', the canary' if number == 0 else ''})"
+        for step in batch:
+            revision = f" of revision {step.revision}" if step.revision is not None else ""
+            say(f"~ {step.store_id}: image {step.before} -> {step.after}{revision}{note}")
+    for problem in plan.left_out:
+        say(f"= left out: {problem}")
+    if steps and plan.there:
+        say(f"{len(plan.there)} stores run image {plan.tag} already")
+    if steps:
+        say("a backup of each is taken first" if plan.backup else "no backup is taken (--no-backup)")
+
+
+def _print_result(session: Session, result: UpgradeResult, *, as_json: bool) -> None:
+    output = session.output
+    if as_json:
+        output.json(result.as_json())
+    else:
+        rows = [
+            [
+                store.store_id,
+                store.status,
+                store.runs,
+                store.content or "-",
+                duration(store.elapsed_s),
+                store.url or "-",
+            ]
+            for store in result.stores
+        ]
+        output.table(["store", "status", "image", "content", "took", "url"], rows)
+        if rows:
+            output.line()
+        for title, names in (("new image", result.new), ("old image", result.old)):
+            if names:
+                output.line(f"{title}: {', '.join(names)}")
+        for note in result.notes:
+            output.note(note)
+        if result.stores:
+            output.line("the manifest says so too: commit it, so that the next merge does not undo this")
+    if result.exit_error is not None:
+        raise result.exit_error
+
+
+COMMANDS = (upgrade, rollback)
