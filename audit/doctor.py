@@ -1,6 +1,7 @@
 """What is in use and what is wrong: engine, plugins, cluster, images, ledger and files, each with its cure.
 
-It changes nothing and goes on after every failure: a doctor that stops at the first illness is of little use.
+It goes on after every failure: a doctor that stops at the first illness is of little use. It changes nothing, but for a
+probe of the network policies, which only `deep` makes, in a namespace of its own.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal
 
+from audit import policy_probe, policy_verdict
 from audit.ledger import Ledger
-from audit.target import Target
+from audit.policy_verdict import FRESH, Verdict, age_text
+from audit.target import STATE_FOLDER, Target
 from sandbox import cache, images, plugins
 from stacks import manifest as manifests
 from stacks.cluster import Cluster
@@ -48,6 +52,8 @@ class Patient:
     settings: Settings
     target: Target
     cluster: Cluster
+    deep: bool = False
+    report: Callable[[str], None] = lambda _text: None
 
 
 def examine(patient: Patient) -> list[Check]:
@@ -58,6 +64,7 @@ def examine(patient: Patient) -> list[Check]:
         ("state", _state),
         ("ledger", _ledger),
         ("cluster", _cluster),
+        ("network policies", _network_policies),
         ("images", _images),
         ("manifest", _manifest),
     )
@@ -184,6 +191,42 @@ def _cluster(patient: Patient) -> Iterator[Check]:
         yield Check("ingress namespace", "ok", settings.ingress_namespace)
 
 
+def _network_policies(patient: Patient) -> Iterator[Check]:
+    """Yield what was seen of their enforcement, now or by an earlier probe: no API tells it."""
+    cluster, settings = patient.cluster, patient.settings
+    folder = patient.target.engine_root or patient.root / STATE_FOLDER / settings.environment
+    if patient.deep:
+        image = environment_values(patient.root, settings.environment)["image"]
+        verdict = policy_probe.run(cluster, policy_probe.Image(_reference(image), image["pullPolicy"]), patient.report)
+        verdict.save(folder)
+    yield policy_check(policy_verdict.load(folder, cluster.uid), datetime.now(UTC))
+
+
+def policy_check(verdict: Verdict | None, now: datetime) -> Check:
+    """Return the check of what a probe has found, if there was one."""
+    name, again = (
+        "network policies",
+        "run `stores doctor --deep`: it tries, in a namespace of its own, for half a minute",
+    )
+    if verdict is None:
+        return Check(name, "warn", "never probed: whether this cluster enforces them is not known", again)
+    age = verdict.age(now)
+    seen = f"(probed {age_text(age)} ago)"
+    closed = {"ingress": verdict.ingress, "egress": verdict.egress}
+    opened = [direction for direction, enforced in closed.items() if not enforced]
+    if opened:
+        what = "not enforced" if len(opened) == 2 else f"not enforced for {opened[0]}"
+        return Check(
+            name,
+            "warn",
+            f"{what}: stores can reach each other's pods {seen}",
+            "install a network plugin that enforces NetworkPolicies (Calico, Cilium, ...), then `stores doctor --deep`",
+        )
+    if age > FRESH:
+        return Check(name, "warn", f"were enforced, but that is long ago {seen}", again)
+    return Check(name, "ok", f"enforced, ingress and egress {seen}")
+
+
 def _images(patient: Patient) -> Iterator[Check]:
     values = environment_values(patient.root, patient.settings.environment)
     if patient.target.kind == "sandbox":
@@ -191,9 +234,12 @@ def _images(patient: Patient) -> Iterator[Check]:
             yield Check(f"image {facts.name}", "ok", f"{facts.version} (sandbox, served as {facts.reference})")
         return
     for name, image in (("wordpress", values["image"]), ("mariadb", values["database"]["image"])):
-        digest = f"@{image['digest']}" if image["digest"] else ""
-        reference = f"{image['registry']}/{image['repository']}:{image['tag']}{digest}"
-        yield Check(f"image {name}", "ok", f"{reference} (pulled by the cluster)")
+        yield Check(f"image {name}", "ok", f"{_reference(image)} (pulled by the cluster)")
+
+
+def _reference(image: Mapping[str, str]) -> str:
+    digest = f"@{image['digest']}" if image["digest"] else ""
+    return f"{image['registry']}/{image['repository']}:{image['tag']}{digest}"
 
 
 def _manifest(patient: Patient) -> Iterator[Check]:

@@ -308,9 +308,9 @@ class Gate:
         url = row.url or ""
         return Credentials(store_id, f"{url}/wp-admin/", ADMIN_USER, secret["wordpress-password"])
 
-    def doctor(self) -> list[Check]:
-        """Return what is in use and what is wrong, with the cures."""
-        return examine(Patient(self.root, self.settings, self.target, self.cluster))
+    def doctor(self, *, deep: bool = False, report: Callable[[str], None] = lambda _text: None) -> list[Check]:
+        """Return what is in use and what is wrong, with the cures; `deep` tries whether policies are enforced."""
+        return examine(Patient(self.root, self.settings, self.target, self.cluster, deep, report))
 
     def usage(self) -> Usage:
         """Return how much of each limit is used."""

@@ -41,17 +41,23 @@ class Mirror(Generic[T]):
         with self._lock:
             return None if self._found is None else {key: value for key, (_, value) in self._found.items()}
 
-    def take(self, item: Object) -> None:
-        """Know this version of an object at least; one that is older than what is known is nothing new."""
-        with self._lock:
-            if self._found is not None:
-                self._keep(self._found, item)
+    def take(self, item: Object) -> bool:
+        """Know this version of an object at least, and return whether it says anything new.
 
-    def _keep(self, found: dict[Key, tuple[int, T]], item: Object) -> None:
+        One that is older than what is known does not; nor does a pod's new status, of which nothing is kept.
+        """
+        with self._lock:
+            return self._found is not None and self._keep(self._found, item)
+
+    def _keep(self, found: dict[Key, tuple[int, T]], item: Object) -> bool:
         # Versions of this API server are numbers of etcd, which only grow.
         key, version = key_of(item), int(item["metadata"]["resourceVersion"])
-        if key not in found or found[key][0] <= version:
-            found[key] = (version, self._reduce(item))
+        before = found.get(key)
+        if before is not None and before[0] > version:
+            return False
+        reduced = self._reduce(item)
+        found[key] = (version, reduced)
+        return before is None or before[1] != reduced
 
     def _follow(self) -> None:
         try:
@@ -77,19 +83,18 @@ class Mirror(Generic[T]):
             self._found = found | newer
         self._changed()
         for kind, item in self._api.watch(self._collection, listed["metadata"]["resourceVersion"], seconds=_WATCH_S):
-            if kind == "DELETED":
-                self._forget(item)
-            else:
-                self.take(item)
-            self._changed()
+            if self._forget(item) if kind == "DELETED" else self.take(item):
+                self._changed()
 
-    def _forget(self, item: Object) -> None:
+    def _forget(self, item: Object) -> bool:
         with self._lock:
             key = key_of(item)
             # Another object of the same name may have been taken in the meantime.
             version = int(item["metadata"]["resourceVersion"])
-            if self._found is not None and key in self._found and self._found[key][0] <= version:
-                del self._found[key]
+            if self._found is None or key not in self._found or self._found[key][0] > version:
+                return False
+            del self._found[key]
+            return True
 
 
 def key_of(item: Object) -> Key:

@@ -77,9 +77,8 @@ def _others(namespace: str, rule: Rule, peers: _Peers) -> Iterator[frozenset[str
         yield None
         return
     yield from (peer for peer in rule.peers if isinstance(peer, Block))
-    pods = frozenset(
-        pod.address for peer in rule.peers if isinstance(peer, PodPeer) for pod in peers.selected(namespace, peer)
-    )
+    chosen = (peers.selected(namespace, peer) for peer in rule.peers if isinstance(peer, PodPeer))
+    pods = frozenset[str]().union(*chosen)
     if pods:
         yield pods
 
@@ -116,18 +115,31 @@ class _Peers:
         self._by_namespace: defaultdict[str, list[Pod]] = defaultdict(list)
         for pod in pods:
             self._by_namespace[pod.namespace].append(pod)
+        # Many policies mean the same pods, such as the name server's.
+        self._selected: dict[tuple[str, PodPeer], frozenset[str]] = {}
 
     def within(self, namespace: str) -> Sequence[Pod]:
         """Return the pods of a namespace."""
         return self._by_namespace.get(namespace, ())
 
-    def selected(self, namespace: str, peer: PodPeer) -> Iterator[Pod]:
-        """Yield the pods that a policy of `namespace` means."""
+    def selected(self, namespace: str, peer: PodPeer) -> frozenset[str]:
+        """Return the addresses of the pods that a policy of `namespace` means."""
+        if peer.namespaces is not None:
+            namespace = ""  # it means the same everywhere
+        key = (namespace, peer)
+        if key not in self._selected:
+            self._selected[key] = frozenset(
+                pod.address
+                for name in self._names(namespace, peer)
+                for pod in self.within(name)
+                if peer.pods.matches(pod.labels)
+            )
+        return self._selected[key]
+
+    def _names(self, namespace: str, peer: PodPeer) -> Iterable[str]:
         if peer.namespaces is None:
-            names: Iterable[str] = (namespace,)
-        else:
-            names = (name for name, labels in self._namespaces.items() if peer.namespaces.matches(labels))
-        yield from (pod for name in names for pod in self.within(name) if peer.pods.matches(pod.labels))
+            return (namespace,)
+        return (name for name, labels in self._namespaces.items() if peer.namespaces.matches(labels))
 
     def among(self, peer: frozenset[str] | Block | None) -> Iterator[Pod]:
         """Yield the pods that a rule admits."""

@@ -195,8 +195,10 @@ class FakeGate:
         self._call("credentials", store_id=store_id, actor=actor)
         return Credentials(store_id, f"{URL}/wp-admin/", "admin", "s3cret")
 
-    def doctor(self) -> Sequence[Check]:
-        self._call("doctor")
+    def doctor(self, *, deep: bool = False, report: Callable[[str], None] = lambda _text: None) -> Sequence[Check]:
+        self._call("doctor", deep=deep)
+        if deep:
+            report("starting two pods")
         return self.checks
 
     def usage(self) -> Usage:

@@ -225,6 +225,16 @@ def test_doctor_shows_the_cure_and_is_content_with_warnings(gate, stores) -> Non
     assert done.out.endswith("plugin x: renew it\n")
 
 
+def test_only_a_deep_doctor_probes_the_policies_and_says_so_beside_the_answer(gate, stores) -> None:
+    stores("doctor")
+    done = stores("doctor", "--deep", "--json")
+    assert [call for call in gate.calls if call[0] == "doctor"] == [
+        ("doctor", {"deep": deep}) for deep in (False, True)
+    ]
+    assert done.err == "network policies: starting two pods\n"
+    assert json.loads(done.out)
+
+
 def test_doctor_ends_in_7_when_something_does_not_work(gate, stores) -> None:
     gate.checks = [Check("cluster", "fail", "no answer", "start it")]
     done = stores("doctor")
