@@ -74,6 +74,7 @@ docs: $(READY) ## Write the generated parts of the documentation anew: schemas a
 	@$(BIN)/stores schema --write
 	@$(BIN)/python charts/ci_values.py
 	@$(BIN)/python charts/readme.py
+	@$(BIN)/python charts/quota.py
 
 .PHONY: lock
 lock: ## Pin every dependency anew, with hashes (needs uv)

@@ -52,7 +52,7 @@ class Quota:
     persistent_volume_claims: int = 4
     pods: int = 12
     services: int = 6
-    secrets: int = 20
+    secrets: int = 32
     config_maps: int = 20
 
 

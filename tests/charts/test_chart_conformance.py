@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
+import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
-from .rendering import CHART, VALUES, Chart
+from .rendering import CHART, ROOT, VALUES, Chart
 
 CASES = sorted((CHART / "ci").glob("*-values.yaml"))
 
@@ -36,6 +40,39 @@ def test_every_way_in_is_what_its_controllers_take(chart: Chart, kubeconform: Pa
     if kind == "HTTPRoute":
         assert conform(kubeconform, schemas, rendered.text.replace("hostnames:", "hosts:")).returncode != 0
         assert conform(kubeconform, schemas, rendered.text.replace("certificateRefs:", "certs:")).returncode != 0
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "docs" / "cluster").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_documented_manifests_are_what_their_controllers_take(kubeconform: Path, schemas: Path, file: Path) -> None:
+    documents = list(yaml.safe_load_all(file.read_text()))
+    # As JSON: anchors are the reader's convenience.
+    result = conform(kubeconform, schemas, "\n---\n".join(json.dumps(document) for document in documents))
+    assert f"Valid: {len(documents)}, Invalid: 0, Errors: 0, Skipped: 0" in result.stdout, result.stdout
+
+
+def test_solvers_of_the_documented_issuer_are_reached_inside_the_quota() -> None:
+    """A quota without NodePorts refuses cert-manager's default kind of Service."""
+    for issuer in yaml.safe_load_all((ROOT / "docs/cluster/cluster-issuers.yaml").read_text()):
+        for solver in issuer["spec"]["acme"]["solvers"]:
+            if "http01" in solver:
+                assert solver["http01"]["ingress"]["serviceType"] == "ClusterIP"
+
+
+@pytest.mark.parametrize("values", CASES, ids=lambda path: path.stem)
+def test_both_lines_of_helm_render_and_lint_alike(chart: Chart, programs: Mapping[str, Path], values: Path) -> None:
+    """Byte for byte, but for the empty line that Helm 4 prints before each object."""
+    newer = Chart(programs["helm4"])
+    texts = [re.sub(r"\n+---\n", "\n---\n", helm.render(files=[values]).text) for helm in (chart, newer)]
+    assert texts[0] == texts[1]
+    assert newer.lint([values]) == ""
+
+
+def test_both_lines_of_helm_refuse_alike(chart: Chart, programs: Mapping[str, Path]) -> None:
+    newer = Chart(programs["helm4"])
+    for wrong in ({"web": {"replicas": 2}}, {"ingress": {"port": 443, "scheme": "http"}}, {"unknown": 1}):
+        told = [line for line in chart.refusal(wrong).splitlines() if ";" in line or "not allowed" in line]
+        assert told
+        assert all(line in newer.refusal(wrong) for line in told)
 
 
 @pytest.mark.parametrize(

@@ -101,18 +101,6 @@ def test_every_container_says_what_it_needs_and_may_take(environment: Rendered) 
             )
 
 
-@pytest.mark.parametrize(("resource", "quota", "kept_free"), [("cpu", "2", "150m"), ("memory", "4096Mi", "320Mi")])
-def test_a_store_fits_its_quota_while_a_new_web_pod_starts(
-    environment: Rendered, resource: str, quota: str, kept_free: str
-) -> None:
-    """Two CPU and 4 GiB are for everything, also for a backup and a certificate solver, which get what is kept free."""
-    pods = environment.pods()
-    web = environment.one("Deployment", "wordpress")["spec"]
-    count = web["replicas"] + web["strategy"]["rollingUpdate"]["maxSurge"]
-    used = count * pod_amount(pods["wordpress"], "limits", resource) + pod_amount(pods["mariadb"], "limits", resource)
-    assert used + amount(kept_free) <= amount(quota)
-
-
 def test_a_container_that_fails_leaves_its_last_words_in_the_pods_status(rendered: Rendered) -> None:
     for name, container in rendered.containers():
         assert container["terminationMessagePolicy"] == "FallbackToLogsOnError", name
