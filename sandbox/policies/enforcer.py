@@ -34,6 +34,8 @@ _POLICIES: Final = "/apis/networking.k8s.io/v1/networkpolicies"
 # Less than the CNI plugin waits, so that it is told why.
 _IN_FORCE_S: Final = 25.0
 _RETRY_S: Final = 1.0
+# Rules that somebody took away by hand are back after at most this long without any change in the cluster.
+_RENEW_S: Final = 60.0
 _REQUEST_S: Final = 5.0
 # The kernel's answer to a few thousand rules takes well under a second.
 _NFT_S: Final = 30.0
@@ -148,7 +150,8 @@ class Enforcer:
         threading.Thread(target=self._listen, name="plugin", daemon=True).start()
         while True:
             with self._turn:
-                self._turn.wait_for(lambda: self._wanted > self._done)
+                if not self._turn.wait_for(lambda: self._wanted > self._done, _RENEW_S):
+                    self._in_force = ""
                 turn = self._wanted
             if not self.apply(turn):
                 time.sleep(_RETRY_S)

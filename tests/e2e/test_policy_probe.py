@@ -69,8 +69,10 @@ def test_the_sandbox_enforces_policies_and_the_doctor_remembers_it(project: Proj
 
 
 def test_a_cluster_that_does_nothing_about_policies_is_found_out(
-    sandbox_instance: Instance, cluster: Cluster, image: Image
+    sandbox_instance: Instance, cluster: Cluster, image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Twice that long nothing happens. Here a policy that is enforced is in force within a second.
+    monkeypatch.setattr(policy_probe, "_ENFORCE_S", 10.0)
     enforcer = program(sandbox_instance, ENFORCER)
 
     def pause(text: str) -> None:

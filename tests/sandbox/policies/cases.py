@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from components.objects import Surroundings, network_policies
+from components.objects import Destination, Surroundings, network_policies
 
 from .reference import End, Object, World
 from .worlds import NAMESPACES, policy, world
@@ -88,14 +88,14 @@ _CASES: Mapping[str, Sequence[Object]] = {
 }
 
 
-def _platform() -> World:
+def _platform(surroundings: Surroundings) -> World:
     """Return two stores, the ingress controller, the name server, and who has no business with either."""
     stores = ("tea-a1b2c", "bar-d3e4f")
     labels = {"stores.platform/environment": "local"}
     policies = [
         {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", **body}
         for store in stores
-        for body in network_policies(store, Surroundings(), labels).values()
+        for body in network_policies(store, surroundings, labels).values()
     ]
     inside = {**{f"store-{store}": labels for store in stores}, "ingress-nginx": {}, "kube-system": {}, "platform": {}}
     ends = [
@@ -118,5 +118,18 @@ def _platform() -> World:
 
 CASES: Mapping[str, World] = {
     **{name: world(*policies) for name, policies in _CASES.items()},
-    "the platform's own": _platform(),
+    "the platform's own": _platform(Surroundings()),
+    "the platform's own, with all that settings can open": _platform(
+        Surroundings(
+            ingress_cidrs=("10.99.0.0/24",),
+            dns_ports=(53, 5353),
+            dns_cidrs=("169.254.169.254/32",),
+            cluster_cidrs=("203.0.113.0/24",),
+            destinations=(
+                Destination(8080, namespace="platform", labels={"app": "mariadb"}),
+                Destination(3306, cidrs=("10.99.0.1/32",)),
+                Destination(80),
+            ),
+        )
+    ),
 }

@@ -13,6 +13,7 @@ from sandbox.api import ApiError
 from sandbox.policies.enforcer import Address, Enforcer, Nft, NftError, PodFacts, addresses, cluster_of
 from sandbox.policies.mirror import Mirror
 from sandbox.policies.objects import policy_of
+from tests.charts.live import eventually
 
 from .worlds import policy
 
@@ -172,3 +173,12 @@ def test_an_older_version_of_an_object_does_not_replace_a_newer_one() -> None:
     assert mirror.all() == {("x", "deny"): policy_of(closed)}
     mirror._forget(versioned(DENY, 6))
     assert mirror.all() == {}
+
+
+def test_rules_that_were_taken_away_by_hand_come_back(
+    tmp_path: Path, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.policies.enforcer._RENEW_S", 0.05)
+    start(tmp_path, FakeApi({}, []), kernel)
+    eventually(lambda: len(kernel.texts) >= 3, "the same rules are handed over again")
+    assert len(set(kernel.texts)) == 1
