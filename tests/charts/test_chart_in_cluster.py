@@ -3,7 +3,9 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,10 @@ def shop(cluster: Cluster) -> Iterator[Release]:
     for release in made(cluster):
         release.install({"store": {"title": 'Bob\'s "Tea" & Co'}})
         yield release
+
+
+def by_helm_4(release: Release, programs: Mapping[str, Path]) -> Release:
+    return replace(release, cluster=replace(release.cluster, helm=programs["helm4"]))
 
 
 def newest_web_pod(release: Release) -> str:
@@ -115,6 +121,19 @@ def test_a_shop_moves_to_other_user_ids_with_all_it_has(shop: Release) -> None:
     assert contexts == {"wordpress": 10033, "mariadb": 10999}
     assert shop.get("/hello-world/").code == 200
     assert "WordPress is installed" not in shop.log(newest_web_pod(shop), "install")
+
+
+def test_helm_4_goes_on_with_a_release_of_helm_3(shop: Release, programs: Mapping[str, Path]) -> None:
+    newer = by_helm_4(shop, programs)
+    newer.upgrade("--set", "web.php.uploadMaxMib=67")
+    assert newer.get("/wp-login.php").code == 200
+    newer.rollback()
+    assert newer.get("/wp-login.php").code == 200
+
+
+def test_helm_4_makes_a_shop_that_answers(empty: Release, programs: Mapping[str, Path]) -> None:
+    by_helm_4(empty, programs).install({"store": {"title": "Four"}})
+    assert "<title>Four</title>" in empty.get("/").body
 
 
 def test_uploads_are_never_run_as_programs(shop: Release) -> None:
