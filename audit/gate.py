@@ -236,6 +236,8 @@ class Gate:
             asked = self.request_of(run.manifest, run.run_id, actor, reason, key)
             return replace(asked, fingerprint=fingerprint)
 
+        if plan.backup:
+            raise UsageError(f"stores {plan.kind}", "no backup is configured", "pass --no-backup to go on without")
         upgrade = Upgrade(self.root, self.engine, self.cluster, plan, start, request, lambda _step: {}, report)
         return upgrade.carry_out()
 

@@ -178,9 +178,14 @@ def _agreed(session: Session, plan: UpgradePlan, *, as_json: bool, dry_run: bool
         return bool(plan.left_out)
     if yes:
         return True
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _watched():
         raise UsageError(f"stores {plan.kind}", "nobody is there to agree to the plan", "look at it, then pass --yes")
     return click.confirm("Carry this out?", default=False, err=True)
+
+
+def _watched() -> bool:
+    """Return whether a person could answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _print_plan(output: Output, plan: UpgradePlan, *, on_stderr: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +17,8 @@ from audit.plan import Action, LimitUse, Plan, PropertyChange, StorePlan
 from audit.records import Actor, Admission, Change, Entry, OpenRun, OwnerUsage, StoreRow, Usage
 from audit.run import ProgressEvent, RunResult, StoreResult
 from audit.tickets import Issued
+from audit.upgrade_plan import Step, UpgradePlan
+from audit.upgrades import StoreUpgrade, UpgradeResult
 from audit.verification import Verification
 from cli import main, session
 from stacks.ticket import Ticket
@@ -88,6 +90,20 @@ class FakeLedger:
         return self.end
 
 
+def upgrade_plan(**more: Any) -> UpgradePlan:
+    batches = ((Step("tea-house-x7k2m", "01", "7.1.4", "7.1.5"),), (Step("milk-bar-c2c2c", "01", "7.0.1", "7.1.5"),))
+    known: dict[str, Any] = {"environment": "local", "kind": "upgrade", "tag": "7.1.5", "batches": batches}
+    return UpgradePlan(**{**known, **more})
+
+
+def upgraded_store(**more: Any) -> StoreUpgrade:
+    known: dict[str, Any] = {
+        "store_id": "tea-house-x7k2m", "before": "7.1.4", "wanted": "7.1.5", "runs": "7.1.5", "status": "Ready",
+        "reason": None, "url": URL, "content": "WooCommerce 11.0.1", "elapsed_s": 61.0, "run_id": "run-1",
+    }  # fmt: skip
+    return StoreUpgrade(**{**known, **more})
+
+
 @dataclass
 class FakeGate:
     """Answers with what a test put there, and remembers what it was asked."""
@@ -96,6 +112,8 @@ class FakeGate:
     ledger: FakeLedger = field(default_factory=FakeLedger)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     failure: BaseException | None = None
+    upgrade_plan: UpgradePlan = field(default_factory=upgrade_plan)
+    upgraded: UpgradeResult = field(default_factory=lambda: UpgradeResult(upgrade_plan(), (upgraded_store(),)))
     closed: bool = False
     doubt: str | None = None
     stores: tuple[StorePlan, ...] = (
@@ -156,6 +174,19 @@ class FakeGate:
         self._call("up", actor=actor, reason=reason, idempotency_key=idempotency_key, **options)
         report(ProgressEvent("tea-house-x7k2m", "create namespace", "Provisioning"))
         return self.result
+
+    def plan_upgrade(self, tag: str, store_ids: Sequence[str] | None, **more: Any) -> UpgradePlan:
+        self._call("plan_upgrade", tag=tag, store_ids=store_ids, **more)
+        return self.upgrade_plan
+
+    def plan_rollback(self, store_id: str, revision: int | None, **more: Any) -> UpgradePlan:
+        self._call("plan_rollback", store_id=store_id, revision=revision, **more)
+        return self.upgrade_plan
+
+    def upgrade(self, plan: UpgradePlan, *, report: Callable[[ProgressEvent], None], **more: Any) -> UpgradeResult:
+        self._call("upgrade", **more)
+        report(ProgressEvent(None, "batch 1 of 2 (the canary): tea-house-x7k2m"))
+        return replace(self.upgraded, plan=plan)
 
     def take_over(self, *, actor: Actor, report: Callable[[ProgressEvent], None]) -> RunResult:
         self._call("take_over", actor=actor)

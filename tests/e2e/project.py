@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,7 +15,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from sandbox.instance import Instance
 from stacks.desired import merge
+
+ROOT = Path(__file__).parents[2]
+NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".stores", "tests", "__pycache__", ".*_cache", "*.egg-info")
 
 
 @dataclass(frozen=True)
@@ -99,3 +106,33 @@ def store(store_id: str, owner: str = "alice", **more: Any) -> dict[str, Any]:
     """Return a manifest block; the title says which store answers."""
     name = store_id.rsplit("-", 1)[0]
     return {"id": store_id, "name": name, "owner": owner, "cell": "01", "title": f"Shop {store_id}", **more}
+
+
+def new_project(running: Instance, folder: Path) -> Project:
+    """Return a project in an empty folder that shares nothing with others but the sandbox's cluster."""
+    root = folder / "checkout"
+    shutil.copytree(ROOT, root, ignore=NOT_COPIED)
+    (root / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    (folder / "state").mkdir()
+    (folder / "passphrase").write_text("a passphrase of the tests\n")
+    outer = {name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "STORES_"))}
+    (folder / "platform-key").write_text(f"1:{secrets.token_hex(32)}\n")
+    variables = {
+        **outer,
+        **running.environment(),
+        "PULUMI_BACKEND_URL": (folder / "state").as_uri(),
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder / "passphrase"),
+        "STORES_LEDGER_URL": f"sqlite:///{folder / 'ledger.sqlite'}",
+        "STORES_CLUSTER": "kubeconfig",
+        "STORES_PLATFORM_KEY_FILE": str(folder / "platform-key"),
+        "NO_COLOR": "1",
+    }
+    project = Project(root, variables)
+    project.configure(
+        urlPort=running.http_port,
+        httpsPort=running.https_port,
+        caFile=str(running.ca_file),
+        releaseTimeoutSeconds=240,
+        readyTimeoutSeconds=90,
+    )
+    return project
