@@ -24,6 +24,7 @@ from audit import aftermath, anchors, provenance, repair, spool
 from audit import observation as observations
 from audit import schema as schemas
 from audit.anchors import Keeper
+from audit.backup_server import BackupServer
 from audit.engine import Engine, EngineResult, Step
 from audit.entrance import Entrance
 from audit.ledger import Ledger
@@ -47,7 +48,9 @@ from audit.records import (
 from audit.waiting import Waiting, stopped
 from components import desired, naming
 from components.desired import DesiredStore
+from stacks import platform_key
 from stacks.cluster import Cluster
+from stacks.desired import environment_values
 from stacks.errors import (
     AuditIncompleteError,
     CancelledError,
@@ -182,6 +185,7 @@ class Run:
         else:
             wanted = scope.narrowed(wanted)
             shown = tuple(store for store in stores if store.store_id in scope.metadata)
+        self._prepare_backups(observation)
         if not wanted:
             return self._nothing_to_do(observation, shown)
         admission = self.ledger.admit(replace(request, changes=wanted, leases=tuple(leases)))
@@ -215,6 +219,17 @@ class Run:
             )
         self._close_crashed(observation, leases)
         return replace(observation, rows={row.store_id: row for row in self.ledger.stores(self.settings.environment)})
+
+    def _prepare_backups(self, observation: Observation) -> None:
+        """Make the place of the backups ready for every store, before there is one that wants to be backed up."""
+        values = environment_values(self.root, self.settings.environment)
+        if not values["backup"]["enabled"]:
+            return
+        key = platform_key.load(self.root, self.settings)
+        rows = self.ledger.stores(self.settings.environment, include_deleted=True)
+        server = BackupServer(self.root, self.settings, self.cluster, key, values)
+        if server.ensure({*observation.store_ids, *(row.store_id for row in rows)}):
+            self.tell(None, "the place of the backups is ready for every store")
 
     def _adopt(self, observation: Observation) -> None:
         """Put on record what a plain `pulumi up` has made: it exists, so it counts."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cli import apply, audit, completion, database, edit, look, sandbox, upgrade
+from cli import apply, audit, backups, completion, database, edit, look, sandbox, upgrade
 from cli.output import clean
 from cli.session import Session, common, examples
 from stacks.errors import CancelledError, StoresError
@@ -46,6 +46,7 @@ for _command in (
     *apply.COMMANDS,
     *edit.COMMANDS,
     *look.COMMANDS,
+    *backups.COMMANDS,
     *upgrade.COMMANDS,
     audit.audit,
     sandbox.sandbox,

@@ -88,6 +88,16 @@ class RunProgress(_Feed):
                 name = event.store_id or "run"
                 self._output.note(f"[{self._elapsed()}] {name}: {event.text}{_status_note(event.status)}")
 
+    def teller(self, store_id: str) -> Callable[[str], None]:
+        """Return what shows steps of one store that are no run's."""
+
+        def tell(text: str) -> None:
+            from audit.run import ProgressEvent  # noqa: PLC0415 - loaded by now: its caller works with the gate
+
+            self(ProgressEvent(store_id, text))
+
+        return tell
+
     def _note(self, store_id: str, text: str, status: str | None) -> None:
         row = self._rows.setdefault(store_id, _Row("", text, self._clock()))
         row.step = text

@@ -32,10 +32,11 @@ SALT_KEYS: Final = tuple(
 # Derived from the platform key, so that they outlive the Secret.
 WEBHOOK_SECRET: Final = "webhook-secret"  # noqa: S105 - a key's name
 BACKUP_PASSWORD: Final = "backup-password"  # noqa: S105 - a key's name
-DERIVED_KEYS: Final = (WEBHOOK_SECRET, BACKUP_PASSWORD)
+BACKUP_ACCESS: Final = "backup-access"
+DERIVED_KEYS: Final = (WEBHOOK_SECRET, BACKUP_PASSWORD, BACKUP_ACCESS)
 RANDOM_PARTS: Final = (*PASSWORD_KEYS, SALTS)
 POLICY_PARTS: Final = tuple(
-    POLICY_PREFIX + name for name in ("acme-solver", "default-deny", "dns", "mariadb", "wordpress")
+    POLICY_PREFIX + name for name in ("acme-solver", "backup", "default-deny", "dns", "mariadb", "wordpress")
 )
 PARTS: Final = (NAMESPACE, QUOTA, LIMITS, SERVICE_ACCOUNT, CREDENTIALS, RELEASE, *RANDOM_PARTS, *POLICY_PARTS)
 
@@ -142,10 +143,11 @@ def store_objects(
     quota: objects.Quota,
     surroundings: objects.Surroundings,
     platform_key_version: int = 1,
+    repository: objects.Repository | None = None,
 ) -> dict[str, objects.Object]:
     """Return the objects around a store's release, by part name."""
     labels = naming.labels(store_id, owner, environment)
-    policies = objects.network_policies(store_id, surroundings, labels)
+    policies = objects.network_policies(store_id, surroundings, labels, repository)
     return {
         NAMESPACE: objects.namespace(store_id, labels),
         QUOTA: objects.resource_quota(store_id, quota, labels),

@@ -34,6 +34,8 @@ _SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 FIRST_CELL: Final = "01"
 PROJECT: Final = "stores"
 COMPONENT_TYPE: Final = "stores:index:StoreTenant"
+PLATFORM_NAMESPACE: Final = "stores-platform"
+"""Holds what the stores of a cluster share: the server of their backups."""
 PLATFORM_KEY_ANNOTATION: Final = "stores.platform/platform-key-version"
 FIELD_MANAGER: Final = "stores"
 

@@ -89,6 +89,15 @@ class Surroundings:
     """Where a shop's webhooks and mail go, besides HTTPS to public addresses."""
 
 
+@dataclass(frozen=True)
+class Repository:
+    """Where the backups go. `namespace` None: outside of the cluster. `labels` None: any pod of the namespace."""
+
+    namespace: str | None
+    port: int
+    labels: Mapping[str, str] | None = None
+
+
 def namespace(store_id: str, labels: Mapping[str, str]) -> Object:
     """Return the Namespace; it admits only pods of the restricted profile."""
     pod_security = {
@@ -148,7 +157,9 @@ def service_account(store_id: str, labels: Mapping[str, str]) -> Object:
     }
 
 
-def network_policies(store_id: str, surroundings: Surroundings, labels: Mapping[str, str]) -> dict[str, Object]:
+def network_policies(
+    store_id: str, surroundings: Surroundings, labels: Mapping[str, str], repository: Repository | None = None
+) -> dict[str, Object]:
     """Return the NetworkPolicies by their short name. Together: nothing in or out but what a shop needs.
 
     Policies add up, so each one opens a single door in what `default-deny` closed. DNS and MariaDB are matched by pod
@@ -157,17 +168,12 @@ def network_policies(store_id: str, surroundings: Surroundings, labels: Mapping[
     """
     wordpress = {"podSelector": {"matchLabels": {_SELECTOR: "wordpress"}}}
     mariadb = {"podSelector": {"matchLabels": {_SELECTOR: "mariadb"}}}
+    backup = {"podSelector": {"matchLabels": {_SELECTOR: "backup"}}}
     ingress_controller = [
         {"namespaceSelector": _namespace_named(surroundings.ingress_namespace)},
         *_blocks(surroundings.ingress_cidrs),
     ]
-    dns = [
-        {
-            "namespaceSelector": _namespace_named(surroundings.dns_namespace),
-            "podSelector": {"matchLabels": dict(surroundings.dns_labels)},
-        },
-        *_blocks(surroundings.dns_cidrs),
-    ]
+    dns = dns_peers(surroundings)
     dns_ports = [{"protocol": protocol, "port": port} for port in surroundings.dns_ports for protocol in ("UDP", "TCP")]
     internet = {
         "ipBlock": {"cidr": "0.0.0.0/0", "except": sorted({*PRIVATE_CIDRS, *surroundings.cluster_cidrs})},
@@ -195,7 +201,16 @@ def network_policies(store_id: str, surroundings: Surroundings, labels: Mapping[
         "mariadb": {
             **mariadb,
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [wordpress], "ports": [_tcp(MARIADB_PORT)]}],
+            "ingress": [{"from": [wordpress, backup], "ports": [_tcp(MARIADB_PORT)]}],
+        },
+        # The pods of a backup and of a restore: nobody calls them.
+        "backup": {
+            **backup,
+            "policyTypes": ["Ingress", "Egress"],
+            "egress": [
+                {"to": [mariadb], "ports": [_tcp(MARIADB_PORT)]},
+                *([{"to": [_peer(repository, internet)], "ports": [_tcp(repository.port)]}] if repository else []),
+            ],
         },
         # The certificate authority asks through the ingress controller; cert-manager itself calls no solver.
         "acme-solver": {
@@ -205,6 +220,15 @@ def network_policies(store_id: str, surroundings: Surroundings, labels: Mapping[
         },
     }
     return {name: {"metadata": _metadata(store_id, name, labels), "spec": spec} for name, spec in specs.items()}
+
+
+def dns_peers(surroundings: Surroundings) -> list[Object]:
+    """Return whom pods may ask for names."""
+    servers = {
+        "namespaceSelector": _namespace_named(surroundings.dns_namespace),
+        "podSelector": {"matchLabels": dict(surroundings.dns_labels)},
+    }
+    return [servers, *_blocks(surroundings.dns_cidrs)]
 
 
 def credentials_secret(store_id: str, labels: Mapping[str, str], platform_key_version: int) -> Object:
@@ -236,6 +260,13 @@ def _peers(destination: Destination) -> list[Object]:
         pods = {"podSelector": {"matchLabels": dict(destination.labels)}}
         peers.insert(0, {"namespaceSelector": _namespace_named(destination.namespace), **pods})
     return peers
+
+
+def _peer(repository: Repository, internet: Object) -> Object:
+    if repository.namespace is None:
+        return internet
+    pods = {} if repository.labels is None else {"podSelector": {"matchLabels": dict(repository.labels)}}
+    return {"namespaceSelector": _namespace_named(repository.namespace), **pods}
 
 
 def _tcp(port: int) -> Object:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
-from sandbox import certificates, coredns, images, launch, node, process
+from sandbox import certificates, images, launch, node, process, static_image
 from sandbox.cluster import Cluster, images_of, wait_for
 from sandbox.packages import Packages
 from sandbox.progress import Progress, Report
@@ -36,6 +36,7 @@ def references(root: Path) -> Mapping[str, str]:
             "ingress": next(iter(images_of(_INGRESS).values())),
             "wordpress": reference(values["image"]),
             "mariadb": reference(values["database"]["image"]),
+            "restic": reference(values["backup"]["image"]),
         }
     except KeyError as error:
         raise ManifestError(
@@ -51,7 +52,8 @@ def reference(image: Mapping[str, str]) -> str:
 def archives(root: Path, cache_root: Path, programs: Mapping[str, Path], report: Report) -> Sequence[Path]:
     """Make the archive of every image exist in the cache, and return them."""
     built = images.build(cache_root, references(root), report)
-    return [coredns.build(cache_root, programs["coredns"]), *built]
+    static = (("coredns", static_image.COREDNS), ("rest-server", static_image.REPOSITORY))
+    return [*(static_image.build(cache_root, programs[name], image) for name, image in static), *built]
 
 
 class Contents:

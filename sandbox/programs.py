@@ -67,6 +67,7 @@ _KUBECONFORM: Final = "v0.8.0"
 _HELM4: Final = "v4.3.1"
 _KUBE_SCORE: Final = "v1.20.0"
 _CYCLONUS: Final = "v0.5.6"
+_REST_SERVER: Final = "v0.14.0"
 
 GROUPS: Final = (
     Group(
@@ -103,6 +104,13 @@ GROUPS: Final = (
         packages={"coredns": "."},
         stamps={},
         expected_s=60,
+    ),
+    Group(
+        name="repository",
+        version=_REST_SERVER,
+        packages={"rest-server": "github.com/restic/rest-server/cmd/rest-server"},
+        stamps={},
+        expected_s=20,
     ),
     Group(
         name="kubeconform",

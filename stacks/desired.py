@@ -11,11 +11,12 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from components import naming
+from components import backup_server, naming, objects
 from components.desired import DesiredStore, ReleaseSpec, store_objects
 from components.objects import HTTPS_PORT, Destination
 from stacks.errors import ManifestError
@@ -70,6 +71,7 @@ class Plans:
                 quota=settings.quota,
                 surroundings=self._surroundings,
                 platform_key_version=settings.platform_key_version,
+                repository=repository_of(values),
             ),
             release=ReleaseSpec(chart=f"./{CHART}", values=values, timeout_s=settings.release_timeout_seconds),
             deletion_timeout_s=settings.deletion_timeout_seconds,
@@ -85,6 +87,21 @@ def destinations(settings: Settings, values: Mapping[str, Any]) -> tuple[Destina
     if smtp["host"]:
         found.append((settings.mail_server or Reach()).destination(smtp["port"]))
     return tuple(each for each in found if each != Destination(HTTPS_PORT))
+
+
+def repository_of(values: Mapping[str, Any]) -> objects.Repository | None:
+    """Return where a store with these values keeps its backups; None where it makes none."""
+    backup = values["backup"]
+    if not backup["enabled"]:
+        return None
+    url = urlsplit(backup["repository"]["url"])
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    # A Service's name: `<service>.<namespace>.svc`, with or without the cluster's domain behind it.
+    labels = (url.hostname or "").split(".")
+    if len(labels) < 3 or labels[2] != "svc":
+        return objects.Repository(None, port)
+    server = backup_server.LABELS if labels[1] == naming.PLATFORM_NAMESPACE else None
+    return objects.Repository(labels[1], port, server)
 
 
 def store_values(store: Store) -> dict[str, Any]:

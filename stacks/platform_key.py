@@ -72,7 +72,16 @@ class PlatformKey:
         """
         return {
             desired.WEBHOOK_SECRET: self.derive(desired.WEBHOOK_SECRET, store_id, webhook_version),
-            desired.BACKUP_PASSWORD: self.derive(desired.BACKUP_PASSWORD, store_id, FIRST_VERSION),
+            **self.backup_secrets(store_id),
+        }
+
+    def backup_secrets(self, store_id: str) -> dict[str, str]:
+        """Return what opens a store's backups: the repository's password, and its login at the repository's server.
+
+        Two, so that the server, which knows the login, can never read what it keeps.
+        """
+        return {
+            key: self.derive(key, store_id, FIRST_VERSION) for key in (desired.BACKUP_PASSWORD, desired.BACKUP_ACCESS)
         }
 
     def sign(self, purpose: str, text: str) -> str:

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from components import naming
+from components import backup_server, naming
 from components.objects import DNS_PORT, HTTPS_PORT, Destination, Quota, Surroundings
 from stacks.errors import ManifestError, Problem
 
@@ -146,6 +146,13 @@ class Settings(BaseModel):
     stores_total: Count = 100
     """Over all cells of the environment; an owner's own figures stand in owners.yaml."""
 
+    backup_server_image: str = backup_server.IMAGE
+    backup_server_storage: Quantity = "20Gi"
+    backup_server_storage_class: DnsLabel | None = None
+    """The platform's own repository server and its volume, where the values name it; class None is the cluster's."""
+    final_backup: bool | None = None
+    """Whether a tombstoned store is backed up before it is removed; None: in protected environments."""
+
     release_timeout_seconds: Positive = 600
     """How long a store's pods may take until the release counts as failed."""
     ready_timeout_seconds: Positive = 180
@@ -166,6 +173,11 @@ class Settings(BaseModel):
             pods=self.quota_pods,
             services=self.quota_services,
         )
+
+    @property
+    def final_backups(self) -> bool:
+        """Whether a tombstoned store is backed up before it is removed."""
+        return self.protected if self.final_backup is None else self.final_backup
 
     @property
     def surroundings(self) -> Surroundings:

@@ -178,7 +178,7 @@ def test_every_object_carries_the_labels(environment: Rendered) -> None:
         labels = o["metadata"]["labels"]
         assert labels["app.kubernetes.io/name"] == "store"
         assert labels["app.kubernetes.io/instance"] == RELEASE
-        assert labels["app.kubernetes.io/component"] in {"wordpress", "mariadb", "store"}
+        assert labels["app.kubernetes.io/component"] in {"wordpress", "mariadb", "backup", "store"}
         assert labels["app.kubernetes.io/part-of"] == "multi-store-platform"
         assert labels["app.kubernetes.io/managed-by"] == "Helm"
 

@@ -42,6 +42,13 @@ OTHER: Mapping[str, Any] = {
     "ingress.kind": "HTTPRoute",
     "ingress.domains": ["shop.example.org"],
     "gateway.parentRefs": [{"name": "stores", "sectionName": "https"}],
+    "backup.repository.url": "http://elsewhere.example.com:9000",
+    "backup.everyHours": 12,
+    "backup.check.weekday": 1,
+    "backup.check.subset": "6%",
+    "backup.scratchSize": "3Gi",
+    "backup.image.digest": "sha256:" + "1" * 64,
+    "backup.image.pullPolicy": "Always",
 }
 
 TLS_ON = {"scheme": "https", "port": 443, "tls": {"enabled": True, "secretName": "own"}}
@@ -65,10 +72,17 @@ NEEDS: Mapping[str, Mapping[str, Any]] = {
     "mail.smtp.ca.configMap": {"mail": {"smtp": SMTP}},
     "mail.smtp.ca.key": {"mail": {"smtp": SMTP | {"ca": {"configMap": "authorities"}}}},
     "gateway.parentRefs": ROUTE,
+    **{
+        ".".join(path): {"backup": {"enabled": True}} for path in LEAVES if path[0] == "backup" and path[1] != "enabled"
+    },
+    "backup.repository.accessSecret": {
+        "backup": {"enabled": True, "repository": {"kind": "s3", "accessSecret": "keys"}}
+    },
 }
 
-# The chart refuses it unless other values change with it; that it is read is shown by the tests of certificates.
-NEVER_ALONE = {("ingress", "tls", "enabled")}
+# The chart refuses it unless other values change with it; that it is read is shown by the tests of certificates and of
+# backups.
+NEVER_ALONE = {("ingress", "tls", "enabled"), ("backup", "repository", "kind")}
 
 
 def another(path: tuple[str, ...], value: Any) -> Any:

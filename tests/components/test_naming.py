@@ -61,6 +61,6 @@ def test_the_name_scheme_is_state_and_does_not_change() -> None:
     assert naming.COMPONENT_TYPE == "stores:index:StoreTenant"
     assert sorted(desired.PARTS) == [
         "credentials", "limits", "mariadb-password", "mariadb-root-password", "namespace", "policy-acme-solver",
-        "policy-default-deny", "policy-dns", "policy-mariadb", "policy-wordpress", "quota", "release",
+        "policy-backup", "policy-default-deny", "policy-dns", "policy-mariadb", "policy-wordpress", "quota", "release",
         "service-account", "wordpress-password", "wordpress-salts",
     ]  # fmt: skip

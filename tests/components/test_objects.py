@@ -53,11 +53,14 @@ def test_only_the_ingress_controllers_namespace_reaches_wordpress(policies: dict
     assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}]
 
 
-def test_only_wordpress_of_the_same_store_reaches_mariadb(policies: dict[str, Any]) -> None:
+def test_only_wordpress_and_backups_of_the_same_store_reach_mariadb(policies: dict[str, Any]) -> None:
     (rule,) = policies["mariadb"]["spec"]["ingress"]
     assert rule["ports"] == [{"protocol": "TCP", "port": 3306}]
     # No namespaceSelector: a pod selector alone means pods of this very namespace.
-    assert rule["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/component": "wordpress"}}}]
+    assert rule["from"] == [
+        {"podSelector": {"matchLabels": {"app.kubernetes.io/component": component}}}
+        for component in ("wordpress", "backup")
+    ]
     assert policies["mariadb"]["spec"]["policyTypes"] == ["Ingress"]
 
 

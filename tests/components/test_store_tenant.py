@@ -19,7 +19,11 @@ from components.objects import Quota, Surroundings
 from components.store_tenant import GENERATOR_ARGUMENTS, StoreTenant
 
 STORE = "tea-house-x7k2m"
-DERIVED = {"webhook-secret": "derived-webhook-secret", "backup-password": "derived-backup-password"}
+DERIVED = {
+    "webhook-secret": "derived-webhook-secret",
+    "backup-password": "derived-backup-password",
+    "backup-access": "derived-login",
+}
 SECRET_SIGNATURE_KEY = "4dabf18193072939515e22adb298388d"
 SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from sandbox import contents, coredns, node
+from sandbox import contents, node, static_image
 from sandbox.api import path_of
 from sandbox.cluster import images_of
 from stacks.errors import ManifestError
@@ -34,7 +34,7 @@ def test_a_chart_without_an_image_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_the_name_server_runs_the_image_that_is_built_for_it() -> None:
-    assert images_of(contents._DNS) == {"coredns": coredns.REFERENCE}
+    assert images_of(contents._DNS) == {"coredns": static_image.COREDNS}
 
 
 @pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: file.stem)
@@ -69,8 +69,10 @@ def test_the_archive_of_the_name_server_is_made_once_for_each_program(tmp_path: 
         binary.write_bytes(b"program")
         return binary
 
-    first = coredns.build(tmp_path / "cache", program("coredns-1"))
+    first = static_image.build(tmp_path / "cache", program("coredns-1"), static_image.COREDNS)
     made_at = first.stat().st_mtime_ns
 
-    assert coredns.build(tmp_path / "cache", program("coredns-1")).stat().st_mtime_ns == made_at
-    assert coredns.build(tmp_path / "cache", program("coredns-2")) != first
+    assert (
+        static_image.build(tmp_path / "cache", program("coredns-1"), static_image.COREDNS).stat().st_mtime_ns == made_at
+    )
+    assert static_image.build(tmp_path / "cache", program("coredns-2"), static_image.COREDNS) != first

@@ -115,6 +115,8 @@ def test_the_projects_config_schema_says_what_the_settings_say() -> None:
         "stores:urlPort",
         "stores:httpsPort",
         "stores:caFile",
+        "stores:backupServerStorageClass",
+        "stores:finalBackup",
         "stores:admins",
         "stores:webhookReceiver",
         "stores:mailServer",

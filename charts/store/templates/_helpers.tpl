@@ -218,6 +218,116 @@ seccompProfile:
 ["wordpress-auth-key", "wordpress-secure-auth-key", "wordpress-logged-in-key", "wordpress-nonce-key", "wordpress-auth-salt", "wordpress-secure-auth-salt", "wordpress-logged-in-salt", "wordpress-nonce-salt"]
 {{- end }}
 
+{{/* When the store is backed up: every `backup.everyHours`, from `backup.startHour` on, at a minute that its name gives. */}}
+{{- define "store.backupSchedule" -}}
+{{- $every := int .Values.backup.everyHours -}}
+{{- $offset := mod (adler32sum .Release.Name | int64) (min (int .Values.backup.spreadMinutes) (mul 60 $every)) -}}
+{{- $first := add (int .Values.backup.startHour) (div $offset 60) -}}
+{{- $hours := list -}}
+{{- range $turn := until (div 24 $every | int) }}
+{{- $hours = append $hours (printf "%02d" (mod (add $first (mul $turn $every)) 24)) }}
+{{- end }}
+{{- $plain := list }}
+{{- range (sortAlpha $hours) }}
+{{- $plain = append $plain (trimPrefix "0" . | default "0") }}
+{{- end }}
+{{- printf "%d %s * * *" (mod $offset 60) (join "," $plain) }}
+{{- end }}
+
+{{/* What the pods of a backup and of a restore have in common. The web pods' user owns the uploads. */}}
+{{- define "store.backupPod" -}}
+restartPolicy: Never
+serviceAccountName: {{ include "store.serviceAccountName" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  {{- include "store.podSecurityContext" .Values.web.userId | nindent 2 }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "store.backupDatabaseEnv" -}}
+- name: DATABASE_HOST
+  value: {{ include "store.mariadbName" . }}
+- name: DATABASE_NAME
+  value: {{ .Values.database.name }}
+- name: DATABASE_USER
+  value: {{ .Values.database.user }}
+{{- end }}
+
+{{- define "store.backupRepositoryEnv" -}}
+- name: STORE_ID
+  value: {{ .Release.Name }}
+- name: REPOSITORY_KIND
+  value: {{ .Values.backup.repository.kind }}
+- name: REPOSITORY_URL
+  value: {{ .Values.backup.repository.url | quote }}
+- name: REPOSITORY_ID
+  value: {{ .Values.backup.repository.id | default .Release.Name }}
+{{- end }}
+
+{{/* What a container of restic needs beside the data: keys, room for its cache and for reports, the scripts. */}}
+{{- define "store.backupRepositoryMounts" -}}
+- name: private
+  mountPath: /run/store
+- name: tmp
+  mountPath: /tmp
+- name: scripts
+  mountPath: /etc/store/backup
+  readOnly: true
+- name: repository
+  mountPath: /etc/store/repository
+  readOnly: true
+{{- if .Values.backup.repository.accessSecret }}
+- name: access
+  mountPath: /etc/store/access
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "store.backupVolumes" -}}
+- name: scratch
+  emptyDir:
+    sizeLimit: {{ .Values.backup.scratchSize }}
+# In memory, because passwords lie in it.
+- name: private
+  emptyDir:
+    medium: Memory
+    sizeLimit: 1Mi
+- name: tmp
+  emptyDir:
+    sizeLimit: 512Mi
+- name: scripts
+  configMap:
+    name: {{ .Release.Name }}-backup
+- name: credentials
+  secret:
+    secretName: {{ include "store.credentialsName" . }}
+    defaultMode: 0440
+    items:
+      - key: mariadb-password
+        path: mariadb-password
+- name: repository
+  secret:
+    secretName: {{ include "store.credentialsName" . }}
+    defaultMode: 0440
+    items:
+      - key: backup-password
+        path: backup-password
+      {{- if eq .Values.backup.repository.kind "rest" }}
+      - key: backup-access
+        path: backup-access
+      {{- end }}
+{{- with .Values.backup.repository.accessSecret }}
+- name: access
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- end }}
+
 {{/* Ends the rendering with every mistake that a schema cannot see, all at once: value, what is wrong, cure. */}}
 {{- define "store.validate" -}}
 {{- $problems := list -}}
@@ -275,6 +385,16 @@ seccompProfile:
 {{- end }}
 {{- if and .Values.webhooks.ca.configMap (not (hasPrefix "https://" .Values.webhooks.receiverUrl)) }}
 {{- $problems = append $problems (printf "webhooks.ca.configMap: %s would do nothing, because webhooks.receiverUrl is %q; set an https URL, or empty webhooks.ca.configMap" .Values.webhooks.ca.configMap .Values.webhooks.receiverUrl) }}
+{{- end }}
+{{- $repository := .Values.backup.repository }}
+{{- if and .Values.backup.enabled (eq $repository.kind "s3") (not $repository.accessSecret) }}
+{{- $problems = append $problems "backup.repository.accessSecret: empty, but backup.repository.kind is s3; name the Secret with access-key-id and secret-access-key" }}
+{{- end }}
+{{- if and (eq $repository.kind "rest") $repository.accessSecret }}
+{{- $problems = append $problems (printf "backup.repository.accessSecret: %q would do nothing with backup.repository.kind rest; empty it" $repository.accessSecret) }}
+{{- end }}
+{{- if gt (int .Values.backup.spreadMinutes) (mul 60 .Values.backup.everyHours | int) }}
+{{- $problems = append $problems (printf "backup.spreadMinutes: %d is more than the %d minutes between two backups; lower it, or raise backup.everyHours" (int .Values.backup.spreadMinutes) (mul 60 .Values.backup.everyHours)) }}
 {{- end }}
 {{- if $problems }}
 {{- fail (printf "\n%s\n" (join "\n" $problems)) }}

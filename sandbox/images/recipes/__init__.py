@@ -11,12 +11,13 @@ from sandbox.images.recipes.base.recipe import RECIPE as BASE
 from sandbox.images.recipes.ingress.recipe import RECIPE as INGRESS
 from sandbox.images.recipes.mariadb.recipe import RECIPE as MARIADB
 from sandbox.images.recipes.pause.recipe import RECIPE as PAUSE
+from sandbox.images.recipes.restic.recipe import RECIPE as RESTIC
 from sandbox.images.recipes.shop.recipe import RECIPE as SHOP
 from sandbox.images.recipes.upgrades.recipe import BROKEN, OLDER, OLDER_CORE
 from sandbox.images.recipes.wordpress.recipe import RECIPE as WORDPRESS
 
 RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
-    {recipe.name: recipe for recipe in (BASE, WORDPRESS, SHOP, MARIADB, PAUSE, INGRESS)}
+    {recipe.name: recipe for recipe in (BASE, WORDPRESS, SHOP, MARIADB, RESTIC, PAUSE, INGRESS)}
 )
 
 FOR_TESTS: Final[Mapping[str, Recipe]] = MappingProxyType(

@@ -1,0 +1,250 @@
+"""Backups of one store: taken, listed, chosen.
+
+A backup is a snapshot in the store's own restic repository: dump, files and credentials. It is made by a Job from the
+template that the store's release has in its namespace, by the schedule and by hand alike. docs/backup.md is for people.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from threading import Event
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from audit import jobs, live
+from audit.backup_server import BackupServer
+from audit.records import Actor, NewEntry
+from components import naming
+from stacks import platform_key
+from stacks.cluster import Cluster
+from stacks.desired import environment_values
+from stacks.errors import RefusedError, StoreFailedError, StoresError, UsageError
+
+if TYPE_CHECKING:
+    from audit.gate import Gate
+
+Reason = Literal["scheduled", "manual", "pre-upgrade", "pre-restore", "final"]
+STORE_BACKUP: Final = "store.backup"
+RESTORING: Final = "stores.platform/restoring"
+"""On the web pods' Deployment while a store is restored; its value is the restore's run."""
+
+_DEFAULT_DEADLINE_S: Final = 7200
+_LIST: Final = """set -eu
+. /etc/store/backup/repository.sh
+open_repository fail
+restic snapshots --json --no-lock --host "$STORE_ID"
+"""
+_FRACTION: Final = re.compile(r"\.\d+")
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One backup. `versions` are the images and the chart that it was made with; sizes are bytes."""
+
+    id: str
+    taken_at: datetime
+    reason: str
+    versions: tuple[str, ...]
+    size_bytes: int | None
+    added_bytes: int | None
+
+    @property
+    def short_id(self) -> str:
+        """The id as people type it."""
+        return self.id[:8]
+
+
+def take(
+    gate: Gate,
+    store_id: str,
+    reason: Reason,
+    *,
+    actor: Actor | None = None,
+    run_id: str | None = None,
+    note: str | None = None,
+    cancelled: Event | None = None,
+    tell: Tell = lambda _text: None,
+) -> str:
+    """Return the id of a new snapshot of the store; intent and outcome are on record.
+
+    Raises UsageError where the store makes no backups, StoreFailedError where this one failed.
+    """
+    row = next((row for row in gate.ledger.stores(gate.environment) if row.store_id == store_id), None)
+    if row is None:
+        raise UsageError(f"store '{store_id}'", "there is no such store", "see `stores list` for the ids")
+    entry = NewEntry(
+        actor=actor or Actor("stores", "service"),
+        action=STORE_BACKUP,
+        outcome="unknown",
+        environment=gate.environment,
+        store_id=store_id,
+        owner=row.owner,
+        run_id=run_id or f"backup-{secrets.token_hex(8)}",
+        reason=note,
+        metadata={"backup": reason},
+    )
+    server_of(gate).ensure(known_ids(gate))
+    gate.ledger.record(entry)
+    try:
+        snapshot = make(gate.cluster, store_id, reason, cancelled=cancelled, tell=tell)
+    except StoresError as error:
+        stopped = cancelled is not None and cancelled.is_set()
+        outcome: Literal["cancelled", "failure"] = "cancelled" if stopped else "failure"
+        gate.ledger.record(_outcome(entry, outcome, str(error), {}))
+        raise
+    facts = {"snapshot": snapshot["snapshot_id"], "bytes": snapshot.get("total_bytes_processed")}
+    gate.ledger.record(_outcome(entry, "success", None, facts))
+    return str(snapshot["snapshot_id"])
+
+
+def _outcome(
+    entry: NewEntry,
+    outcome: Literal["success", "failure", "cancelled"],
+    reason: str | None,
+    facts: Mapping[str, object],
+) -> NewEntry:
+    return replace(entry, outcome=outcome, reason=reason or entry.reason, metadata={**entry.metadata, **facts})
+
+
+def make(
+    cluster: Cluster,
+    store_id: str,
+    reason: Reason,
+    *,
+    cancelled: Event | None = None,
+    tell: Tell = lambda _text: None,
+) -> Mapping[str, Any]:
+    """Return restic's summary of a new snapshot, without a word in the ledger: its caller has put it on record."""
+    where = f"store '{store_id}'"
+    namespace = naming.namespace(store_id)
+    web = live.read(cluster, "apps/v1", "Deployment", namespace, f"{store_id}-wordpress")
+    if web is not None and RESTORING in (web["metadata"].get("annotations") or {}):
+        raise RefusedError(
+            where,
+            "a restore is under way, or broke off, so its data is not whole",
+            f"finish it: `stores restore {store_id}`",
+        )
+    job = job_of(cluster, store_id, "backup", {"BACKUP_REASON": reason})
+    tell("backing up")
+    result = jobs.run(cluster, job, job["spec"]["activeDeadlineSeconds"], cancelled=cancelled, on_wait=tell)
+    if not result.succeeded:
+        raise StoreFailedError(where, f"its backup failed: {result.reason}", "see docs/backup.md, and try again")
+    try:
+        summary: Mapping[str, Any] = json.loads(result.message)
+        summary["snapshot_id"]
+    except (KeyError, ValueError):
+        what = f"its backup ended well, but told no snapshot: {result.message[:200]!r}"
+        raise StoreFailedError(where, what, f"look with `stores backups {store_id}`") from None
+    return summary
+
+
+def job_of(cluster: Cluster, store_id: str, kind: Literal["backup", "restore"], variables: Mapping[str, str]) -> Any:
+    """Return a Job from the store's own template, with these variables in every container that has them."""
+    namespace = naming.namespace(store_id)
+    template = live.read(cluster, "batch/v1", "CronJob", namespace, f"{store_id}-{kind}")
+    if template is None:
+        raise UsageError(
+            f"store '{store_id}'",
+            f"it has no template for a {kind}: it is not there, or was made without backups",
+            "set backup.enabled in the environment's values, and run `stores up`",
+        )
+    spec = deepcopy(template["spec"]["jobTemplate"]["spec"])
+    pod = spec["template"]["spec"]
+    for container in [*pod.get("initContainers", ()), *pod["containers"]]:
+        for variable in container.get("env", ()):
+            if variable["name"] in variables:
+                variable["value"] = variables[variable["name"]]
+    # The schedule tries again by itself; whoever asked is told at once.
+    spec["backoffLimit"] = 0
+    spec.setdefault("activeDeadlineSeconds", _DEFAULT_DEADLINE_S)
+    labels = template["spec"]["jobTemplate"]["metadata"].get("labels", {})
+    name = f"{store_id}-{kind}-{secrets.token_hex(3)}"
+    return {"metadata": {"name": name, "namespace": namespace, "labels": labels}, "spec": spec}
+
+
+def listed(server: BackupServer, store_id: str, *, cancelled: Event | None = None, tell: Tell) -> list[Snapshot]:
+    """Return the snapshots of a store, the newest first; it need not exist any more."""
+    tell("asking the repository")
+    result = server.client(store_id, _LIST, cancelled=cancelled, on_wait=tell)
+    where = f"backups of '{store_id}'"
+    if not result.succeeded:
+        if "there is no repository of" in (result.reason or ""):
+            return []
+        raise StoreFailedError(where, f"they cannot be listed: {result.reason}", "see docs/backup.md")
+    try:
+        documents = json.loads(result.output.strip().splitlines()[-1])
+        found = [_snapshot(document) for document in documents]
+    except (IndexError, KeyError, ValueError) as error:
+        raise StoreFailedError(where, f"the list cannot be read: {error}", "see docs/backup.md") from None
+    return sorted(found, key=lambda snapshot: snapshot.taken_at, reverse=True)
+
+
+def _snapshot(document: Mapping[str, Any]) -> Snapshot:
+    tags = document.get("tags") or []
+    summary = document.get("summary") or {}
+    return Snapshot(
+        id=document["id"],
+        taken_at=moment_of(document["time"]),
+        reason=next((tag for tag in tags if ":" not in tag), "unknown"),
+        versions=tuple(tag for tag in tags if ":" in tag),
+        size_bytes=summary.get("total_bytes_processed"),
+        added_bytes=summary.get("data_added_packed"),
+    )
+
+
+def moment_of(text: str) -> datetime:
+    """Return a time as restic writes it, with nanoseconds, which Python does not read."""
+    return datetime.fromisoformat(_FRACTION.sub("", text, count=1)).astimezone(UTC)
+
+
+def chosen(snapshots: Sequence[Snapshot], at: str | None, where: str) -> Snapshot:
+    """Return the snapshot that `at` names: an id or its beginning, or a time, for the last one up to then.
+
+    None takes the newest; but none that a restore has taken of what it was about to replace. Raises UsageError.
+    """
+    if not snapshots:
+        raise UsageError(where, "there is no backup of it", "see `stores backups` for what there is")
+    if at is None:
+        usual = [snapshot for snapshot in snapshots if snapshot.reason != "pre-restore"]
+        return (usual or list(snapshots))[0]
+    if re.fullmatch(r"[0-9a-f]{4,64}", at):
+        found = [snapshot for snapshot in snapshots if snapshot.id.startswith(at)]
+        if len(found) == 1:
+            return found[0]
+        what = f"{len(found)} snapshots begin with {at}" if found else f"there is no snapshot {at}"
+        raise UsageError(where, what, "see `stores backups` for the ids")
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        raise UsageError(where, f"{at!r} is no snapshot's id and no time", "write 2026-11-23T14:00") from None
+    # A time without a zone is meant as the clock on the wall says.
+    before = [snapshot for snapshot in snapshots if snapshot.taken_at <= moment.astimezone(UTC)]
+    if not before:
+        oldest = snapshots[-1].taken_at
+        raise UsageError(where, f"no snapshot is as old as {at}", f"the oldest is of {oldest:%Y-%m-%d %H:%M} UTC")
+    return before[0]
+
+
+def server_of(gate: Gate) -> BackupServer:
+    """Return the platform's part of the environment's backups."""
+    values = environment_values(gate.root, gate.environment)
+    if not values["backup"]["enabled"]:
+        raise UsageError(
+            f"environment {gate.environment}",
+            "it makes no backups",
+            f"set backup.enabled in values/values-{gate.environment}.yaml, and run `stores up`",
+        )
+    return BackupServer(gate.root, gate.settings, gate.cluster, platform_key.load(gate.root, gate.settings), values)
+
+
+def known_ids(gate: Gate) -> list[str]:
+    """Return every store that may have backups: those of the manifest, and all that the ledger remembers."""
+    rows = gate.ledger.stores(gate.environment, include_deleted=True)
+    return sorted({store.id for store in gate.manifest().stores} | {row.store_id for row in rows})

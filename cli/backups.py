@@ -1,0 +1,114 @@
+"""Commands that back a store up, list its backups, and bring it back from one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.output import moment
+from cli.progress import RunProgress
+from cli.session import Session, common, examples, json_option
+from stacks.errors import Problem, StoreFailedError
+
+if TYPE_CHECKING:
+    from audit.backups import Snapshot
+
+
+@click.command(
+    epilog=examples(
+        "stores backup tea-house-x7k2m",
+        "stores backup tea-house-x7k2m --reason 'before the new theme'",
+        "stores backup --all --json",
+    )
+)
+@json_option
+@click.argument("store_ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Back up every store that is Ready, one after the other.")
+@click.option("--reason", help="Why; stored in the audit log.")
+@click.pass_obj
+@common
+def backup(session: Session, *, as_json: bool, store_ids: tuple[str, ...], every: bool, reason: str | None) -> None:
+    """Back a store up now: database, files and credentials, encrypted, while it goes on selling.
+
+    Each store is backed up by a schedule as well; `stores backups ID` lists both kinds. One store's failure does not
+    stop the others.
+    """
+    from audit import backups  # noqa: PLC0415 - see cli.session.open_gate
+
+    if every == bool(store_ids):
+        raise click.UsageError("Give store ids, or --all.")
+    done: list[dict[str, object]] = []
+    problems: list[Problem] = []
+    with session.gate() as gate, RunProgress(session.output) as progress:
+        if every:
+            store_ids = tuple(status.store_id for status in gate.status() if status.status == "Ready")
+        for store_id in store_ids:
+            try:
+                snapshot = backups.take(
+                    gate, store_id, "manual", actor=session.actor(), note=reason, tell=progress.teller(store_id)
+                )
+            except StoreFailedError as error:
+                problems.extend(error.problems)
+                done.append({"store_id": store_id, "snapshot": None, "problem": str(error)})
+            else:
+                done.append({"store_id": store_id, "snapshot": snapshot, "problem": None})
+    if as_json:
+        session.output.json(done)
+    else:
+        for item in done:
+            if item["snapshot"] is not None:
+                session.output.line(f"{item['store_id']}: snapshot {str(item['snapshot'])[:8]}")
+        if not done:
+            session.output.line("no store is Ready")
+    if problems:
+        raise StoreFailedError.of(problems)
+
+
+@click.command(
+    "backups",
+    epilog=examples(
+        "stores backups                    the age of every store's last good backup",
+        "stores backups tea-house-x7k2m    its snapshots, the newest first; also of a store that was deleted",
+        "stores backups tea-house-x7k2m --json",
+    ),
+)
+@json_option
+@click.argument("store_id", metavar="[ID]", required=False)
+@click.pass_obj
+@common
+def list_backups(session: Session, *, as_json: bool, store_id: str | None) -> None:
+    """Show how old every store's last good backup is; of one store, every snapshot with time, size and versions.
+
+    A backup that is older than twice the schedule's interval is told as late.
+    """
+    from audit import backup_ages, backups  # noqa: PLC0415 - see cli.session.open_gate
+
+    if store_id is None:
+        with session.gate() as gate:
+            ages = backup_ages.of_all(gate)
+        if as_json:
+            session.output.json(ages)
+            return
+        rows = [[age.store_id, moment(age.last_at), age.told] for age in ages]
+        session.output.table(["store", "last good backup", ""], rows)
+        return
+    with session.gate() as gate, RunProgress(session.output) as progress:
+        server = backups.server_of(gate)
+        server.ensure(backups.known_ids(gate))
+        found = backups.listed(server, store_id, tell=progress.teller(store_id))
+    if as_json:
+        session.output.json([asdict(snapshot) for snapshot in found])
+    elif not found:
+        session.output.line(f"{store_id}: there is no backup")
+    else:
+        session.output.table(["snapshot", "taken", "reason", "size", "made with"], [_row(item) for item in found])
+
+
+def _row(snapshot: Snapshot) -> list[str]:
+    size = "-" if snapshot.size_bytes is None else f"{snapshot.size_bytes / 2**20:.1f} MiB"
+    return [snapshot.short_id, moment(snapshot.taken_at), snapshot.reason, size, " ".join(snapshot.versions)]
+
+
+COMMANDS = (backup, list_backups)
