@@ -48,11 +48,31 @@ def sandbox() -> None:
     help="Where they answer over https, with certificates of the sandbox's own authority; 0 takes a free port.  "
     "[default: stores:httpsPort, else none]",
 )
+@click.option(
+    "--woocommerce",
+    type=click.Path(path_type=Path),
+    help="Folder or zip archive of the real WooCommerce, for the shops' image.  "
+    "[default: stores:sandboxWoocommerce, else a stand-in]",
+)
+@click.option(
+    "--storefront",
+    type=click.Path(path_type=Path),
+    help="Folder or zip archive of the real Storefront.  [default: stores:sandboxStorefront, else a stand-in]",
+)
 @click.pass_obj
 @common
-def up(session: Session, *, name: str, port: int | None, https_port: int | None) -> None:
-    """Build what is missing and start the sandbox. One that runs stays as it is."""
+def up(
+    session: Session,
+    *,
+    name: str,
+    port: int | None,
+    https_port: int | None,
+    woocommerce: Path | None,
+    storefront: Path | None,
+) -> None:
+    """Build what is missing and start the sandbox. One that runs stays as it is, but for new images."""
     from sandbox import instance  # noqa: PLC0415 - loads the Kubernetes client
+    from sandbox.images.recipes.shop.recipe import Given  # noqa: PLC0415
 
     configured = settings.load(session.root, session.environment)
     if port is None:
@@ -62,7 +82,11 @@ def up(session: Session, *, name: str, port: int | None, https_port: int | None)
         running = instance.running(session.root, name)
         https_port = configured.https_port if running is None else running.https_port
     with BuildProgress(session.output) as progress:
-        started = instance.up(session.root, name, http_port=port, https_port=https_port, report=progress)
+        given = Given(
+            woocommerce or _in_project(session.root, configured.sandbox_woocommerce),
+            storefront or _in_project(session.root, configured.sandbox_storefront),
+        )
+        started = instance.up(session.root, name, http_port=port, https_port=https_port, given=given, report=progress)
     session.output.line(f"sandbox {name} runs: stores answer on 127.0.0.1:{started.http_port}")
     if started.https_port is not None:
         session.output.line(f"https: on 127.0.0.1:{started.https_port}, trust {shlex.quote(str(started.ca_file))}")
@@ -160,6 +184,10 @@ def env(session: Session, *, as_json: bool, name: str) -> None:
         return
     for key, value in variables.items():
         session.output.line(f"export {key}={shlex.quote(value)}")
+
+
+def _in_project(root: Path, path: str | None) -> Path | None:
+    return None if path is None else root / path
 
 
 def _print_status(output: Output, found: Status) -> None:

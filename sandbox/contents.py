@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from sandbox import certificates, images, launch, node, process, static_image
 from sandbox.cluster import Cluster, images_of, wait_for
+from sandbox.images.recipes.shop.recipe import Given, shop
 from sandbox.packages import Packages
 from sandbox.progress import Progress, Report
 from stacks.errors import ClusterUnreachableError, ManifestError
@@ -49,9 +50,13 @@ def reference(image: Mapping[str, str]) -> str:
     return f"{image['registry']}/{image['repository']}:{image['tag']}"
 
 
-def archives(root: Path, cache_root: Path, programs: Mapping[str, Path], report: Report) -> Sequence[Path]:
-    """Make the archive of every image exist in the cache, and return them."""
-    built = images.build(cache_root, references(root), report)
+def archives(
+    root: Path, cache_root: Path, programs: Mapping[str, Path], report: Report, given: Given | None = None
+) -> Sequence[Path]:
+    """Make the archive of every image exist in the cache, and return them. `given` goes into the shops' image."""
+    recipe = None if given is None else shop(given)
+    replaced = {} if recipe is None else {recipe.name: recipe}
+    built = images.build(cache_root, references(root), report, replaced=replaced)
     static = (("coredns", static_image.COREDNS), ("rest-server", static_image.REPOSITORY))
     return [*(static_image.build(cache_root, programs[name], image) for name, image in static), *built]
 
@@ -121,13 +126,14 @@ class Contents:
         done = self._layout.node / "images"
         done.mkdir(exist_ok=True)
         for count, archive in enumerate(image_archives):
-            # An archive's folder in the cache is named by everything that it was made from.
-            mark = done / f"{archive.parent.name}-{archive.name}"
-            if not mark.exists():
+            # An archive's folder in the cache is named by everything that it was made from. The mark tells which was
+            # the last: two archives have the same reference where people change what goes into the shops' image.
+            mark = done / archive.name
+            if not mark.exists() or mark.read_text() != archive.parent.name:
                 detail = f"importing {archive.stem}"
                 self._report(Progress("start", detail, done=count, total=len(image_archives)))
                 self._ctr("images", "import", "--snapshotter", snapshotter, str(archive))
-                mark.touch()
+                mark.write_text(archive.parent.name)
 
     def _containerd_answers(self) -> bool:
         try:

@@ -24,6 +24,7 @@ from typing import Final
 
 from sandbox import cache, cgroups, contents, launch, machine, node, packages, plugins, process, programs, record
 from sandbox.cluster import Cluster, Pod
+from sandbox.images.recipes.shop.recipe import Given
 from sandbox.progress import Progress, Report, silent
 from sandbox.supervisor import State
 from sandbox.supervisor import read as read_states
@@ -129,9 +130,16 @@ class Status:
 
 
 def up(
-    root: Path, name: str = DEFAULT, *, http_port: int = 8080, https_port: int | None = None, report: Report = silent
+    root: Path,
+    name: str = DEFAULT,
+    *,
+    http_port: int = 8080,
+    https_port: int | None = None,
+    given: Given | None = None,
+    report: Report = silent,
 ) -> Instance:
     """Make the instance run and return it. Port 0 takes any free one; without an HTTPS port it serves no HTTPS.
+    `given` is the real WooCommerce or Storefront, for the image of the shops.
 
     Raises UsageError where the machine cannot carry it or a port is taken, and ClusterUnreachableError when it does
     not come up.
@@ -146,7 +154,7 @@ def up(
         sockets = _listen(stack, http_port, https_port) if known is None else {}
         if known is not None:
             _require_ports(name, known, http_port, https_port)
-        supplies = _supplies(root, report)
+        supplies = _supplies(root, report, given=given)
         _make_folder(folder, supplies.programs)
         snapshotter = machine.snapshotter(folder)
         if known is None:
@@ -243,10 +251,10 @@ class _Supplies:
         return cache.key_of(str(self.packages.root), *sorted(str(path) for path in self.programs.values()))
 
 
-def _supplies(root: Path, report: Report, *, for_tests: bool = False) -> _Supplies:
+def _supplies(root: Path, report: Report, *, for_tests: bool = False, given: Given | None = None) -> _Supplies:
     found_packages = packages.build(cache.root(), report)
     found_programs = programs.build(cache.root(), report, for_tests=for_tests)
-    archives = contents.archives(root, cache.root(), found_programs, report)
+    archives = contents.archives(root, cache.root(), found_programs, report, given)
     return _Supplies(found_packages, found_programs, archives)
 
 

@@ -124,6 +124,20 @@ def store_values(store: Store) -> dict[str, Any]:
         values["image"] = {"tag": store.image.tag}
     if store.domains:
         values["ingress"] = {"domains": list(store.domains)}
+    return merge(values, shop_values(store))
+
+
+def shop_values(store: Store) -> dict[str, Any]:
+    """Return the chart values of where and how a store sells; what its block leaves out is the environment's."""
+    settings = {
+        "country": store.country, "currency": store.currency, "locale": store.locale, "timezone": store.timezone,
+    }  # fmt: skip
+    values: dict[str, Any] = {"store": {key: value for key, value in settings.items() if value is not None}}
+    for key, packages in (("plugins", store.plugins), ("themes", store.themes)):
+        if packages:
+            values[key] = [package.model_dump() for package in packages]
+    if store.wp_content is not None:
+        values["wpContent"] = {"mode": store.wp_content}
     return values
 
 

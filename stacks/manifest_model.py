@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from stacks import manifest_fields as fields
+from stacks import manifest_shop as shop
 from stacks.quantities import QuantityError, parse_bytes, parse_cpu_millis
 
 State = Literal["active", "deleted"]
+WpContent = Literal["immutable", "persistent"]
 SizeKey = Literal["web.cpu", "web.memory", "database.cpu", "database.memory", "database.storage", "uploads.storage"]
 Sizes = Mapping[SizeKey, int]
 """Amounts by key, in thousandths of a CPU or in bytes; a key that is not there is not known."""
@@ -68,6 +70,15 @@ class Image(Closed):
     tag: fields.ImageTag = Field(description="Tag of the WordPress image, e.g. 7.1.4-php8.4-apache.")
 
 
+class Package(Closed):
+    """A plugin or theme of the merchant's own, pinned: what has another checksum is not installed."""
+
+    slug: shop.Slug = Field(description="Its folder, and the one folder of its archive, e.g. my-plugin.")
+    version: shop.Version = Field(description="Its version, as its own header tells it, e.g. 1.4.2.")
+    url: shop.Url = Field(description="Where its zip archive is fetched from, once per store; https only.")
+    sha256: shop.Sha256 = Field(description="SHA-256 of that archive, as `sha256sum` prints it.")
+
+
 class StoreBlock(Closed):
     """One store, as people write it."""
 
@@ -91,6 +102,23 @@ class StoreBlock(Closed):
     )
     https: fields.Https | None = Field(
         None, description="`true` serves the shop over https where the environment's own scheme is http."
+    )
+    country: shop.Country | None = Field(
+        None, description="Country that the shop sells from, and its state where WooCommerce has them: DE, US:CA."
+    )
+    currency: shop.Currency | None = Field(None, description="Currency of all prices, e.g. EUR.")
+    locale: shop.Locale | None = Field(None, description="Language of the shop, as WordPress writes it, e.g. de_DE.")
+    timezone: shop.Timezone | None = Field(None, description="Time zone of the shop, e.g. Europe/Berlin.")
+    plugins: Annotated[tuple[Package, ...], shop.PLUGINS_ONCE] = Field(
+        (), description="The merchant's own plugins; one that is taken off the list is deactivated."
+    )
+    themes: Annotated[tuple[Package, ...], shop.THEMES_ONCE] = Field(
+        (), description="The merchant's own themes; the first is the shop's."
+    )
+    wp_content: WpContent | None = Field(
+        None,
+        alias="wpContent",
+        description="`persistent`: the admin page may install plugins; changes then stop the shop for a moment.",
     )
 
 
@@ -145,6 +173,13 @@ class Store:
     image: Image | None = None
     domains: tuple[str, ...] = ()
     https: bool = False
+    country: str | None = None
+    currency: str | None = None
+    locale: str | None = None
+    timezone: str | None = None
+    plugins: tuple[Package, ...] = ()
+    themes: tuple[Package, ...] = ()
+    wp_content: WpContent | None = None
 
     @classmethod
     def of(cls, block: StoreBlock, *, contact: str) -> Store:
@@ -165,6 +200,13 @@ class Store:
             image=block.image,
             domains=block.domains or (),
             https=block.https or False,
+            country=block.country,
+            currency=block.currency,
+            locale=block.locale,
+            timezone=block.timezone,
+            plugins=block.plugins,
+            themes=block.themes,
+            wp_content=block.wp_content,
         )
 
     @property
@@ -192,8 +234,18 @@ class Store:
         }
         parts = {"web": self.web, "database": self.database, "uploads": self.uploads, "image": self.image}
         dumped = {key: part.model_dump(exclude_none=True) for key, part in parts.items() if part is not None}
-        named = {"domains": list(self.domains), "https": self.https}
-        return plain | {key: part for key, part in {**dumped, **named}.items() if part}
+        shown: dict[str, Any] = {
+            "country": self.country,
+            "currency": self.currency,
+            "locale": self.locale,
+            "timezone": self.timezone,
+            "plugins": [package.model_dump() for package in self.plugins],
+            "themes": [package.model_dump() for package in self.themes],
+            "wpContent": self.wp_content,
+            "domains": list(self.domains),
+            "https": self.https,
+        }
+        return plain | {key: part for key, part in (dumped | shown).items() if part}
 
 
 def default_title(name: str) -> str:

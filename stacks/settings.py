@@ -129,6 +129,10 @@ class Settings(BaseModel):
     """Where shops tell of changed products; None: nowhere. See docs/events.md."""
     mail_server: Reach | None = None
     """Where the server of the values' `mail.smtp.host` is; None is a public address."""
+    sandbox_woocommerce: str | None = None
+    sandbox_storefront: str | None = None
+    """A folder or zip archive with the real WooCommerce or Storefront, relative to the project's root: the sandbox puts
+    it into the shops' image. None takes the stand-in. Only the sandbox reads them."""
 
     quota_cpu: Quantity = "2"
     quota_memory: Quantity = "4Gi"

@@ -1,4 +1,4 @@
-"""What tests of every part share: the programs of the sandbox, and one cluster for the whole run.
+"""What tests of every part share: the programs of the sandbox, its images, and one cluster for the whole run.
 
 The cluster is an instance of its own. It never has anything to do with the user's stores, state or ledger.
 """
@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import cache, instance, programs
-from sandbox.progress import Progress
+from sandbox import cache, contents, images, instance, programs
+from sandbox.progress import Progress, silent
+
+from .sandbox.images.container import Image, unpack
 
 ROOT = Path(__file__).parent.parent
 SANDBOX = "test"
@@ -48,6 +50,30 @@ def sandbox_instance(request: pytest.FixtureRequest) -> Iterator[instance.Instan
         shutil.rmtree(logs, ignore_errors=True)
         shutil.copytree(started.folder / "logs", logs)
     instance.down(ROOT, SANDBOX)
+
+
+@pytest.fixture(scope="session")
+def sandbox_cache() -> Path:
+    """Return the user's cache: what is built for tests is what the sandbox uses."""
+    return cache.root()
+
+
+@pytest.fixture(scope="session")
+def archives(root: Path, sandbox_cache: Path) -> dict[str, Path]:
+    """Return the archive of every image that the sandbox uses."""
+    return {file.stem: file for file in images.build(sandbox_cache, contents.references(root), silent)}
+
+
+@pytest.fixture(scope="session")
+def wordpress(archives: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """Return the WordPress image. No test may change it."""
+    return unpack(archives["wordpress"], tmp_path_factory.mktemp("wordpress"))
+
+
+@pytest.fixture(scope="session")
+def mariadb(archives: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """Return the MariaDB image. No test may change it."""
+    return unpack(archives["mariadb"], tmp_path_factory.mktemp("mariadb"))
 
 
 def _print(progress: Progress) -> None:

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -34,15 +34,23 @@ Resolution = Mapping[str, tuple[Package, ...]]
 
 
 def build(
-    cache: Path, references: Mapping[str, str], report: Report, *, refresh: bool = False, for_tests: bool = False
+    cache: Path,
+    references: Mapping[str, str],
+    report: Report,
+    *,
+    refresh: bool = False,
+    for_tests: bool = False,
+    replaced: Mapping[str, Recipe] | None = None,
 ) -> list[Path]:
     """Make an archive of every image that `references` names (name to reference) exist, and return them in its order.
+
+    Recipes of `replaced` are used instead of those of the same name; they must ask for the same packages.
 
     What was built before is used, without asking the mirror for news, unless `refresh` says so or a recipe has changed.
     With `for_tests` the images that only tests need are known too; they, and what they are made of, are kept apart.
     Raises UsageError where images cannot be built, or name an unknown recipe.
     """
-    recipes = FOR_TESTS if for_tests else RECIPES
+    recipes = {**(FOR_TESTS if for_tests else RECIPES), **(replaced or {})}
     unknown = [name for name in references if name not in recipes]
     if unknown:
         raise UsageError("sandbox images", f"no recipe for {', '.join(unknown)}", f"one of: {', '.join(recipes)}")
@@ -50,9 +58,9 @@ def build(
     waiting = partial(report, Progress("images", "waiting for another build"))
     with cache_folder.locked(folder / "build.lock", waiting=waiting):
         known = None if refresh else _known(folder)
-        if known is None or any(not entry.is_dir() for entry in _entries(folder, references, known).values()):
-            known = _Builder(folder, cache, report).build(references)
-        entries = _entries(folder, references, known)
+        if known is None or any(not e.is_dir() for e in _entries(folder, references, known, recipes).values()):
+            known = _Builder(folder, cache, report, recipes).build(references)
+        entries = _entries(folder, references, known, recipes)
         for entry in entries.values():
             os.utime(entry)
         _remove_old(folder)
@@ -84,8 +92,9 @@ class _Stage:
 class _Builder:
     """One build: its folder for unfinished things, and the trees that several images share."""
 
-    def __init__(self, folder: Path, cache: Path, report: Report) -> None:
+    def __init__(self, folder: Path, cache: Path, report: Report, recipes: Mapping[str, Recipe]) -> None:
         tools.require()
+        self._recipes = recipes
         self._folder = folder
         self._cache = cache
         self._report = report
@@ -96,11 +105,11 @@ class _Builder:
         """Build what is missing, and return the versions it was made of."""
         for left in (*self._folder.glob("building-*"), *self._folder.glob("*.unfinished")):
             shutil.rmtree(left)
-        wanted = list(dict.fromkeys(recipe.name for name in references for recipe in chain(name)))
-        if any(FOR_TESTS[name].packages for name in wanted):
+        wanted = list(dict.fromkeys(recipe.name for name in references for recipe in chain(name, self._recipes)))
+        if any(self._recipes[name].packages for name in wanted):
             self._archive.update(self._report)
         resolution = {name: self._resolve(name) for name in wanted}
-        entries = _entries(self._folder, references, resolution)
+        entries = _entries(self._folder, references, resolution, self._recipes)
         missing = [name for name, entry in entries.items() if not entry.is_dir()]
         self._share_downloads()
         for name in missing:
@@ -123,13 +132,13 @@ class _Builder:
                 shutil.copyfile(file, mine)
 
     def _resolve(self, name: str) -> tuple[Package, ...]:
-        names = [package for recipe in chain(name) for package in recipe.packages]
+        names = [package for recipe in chain(name, self._recipes) for package in recipe.packages]
         return self._archive.resolve(names) if names else ()
 
     def _make(self, name: str, reference: str, resolution: Resolution, work: Path, entry: Path) -> None:
         """Write the archive and the facts of one image into `entry`."""
         stage = self._stage(name, resolution, work)
-        recipe = FOR_TESTS[name]
+        recipe = self._recipes[name]
         version = self._version(recipe, stage)
         config = layer.configuration(
             recipe.settings, stage.layers, facts.labels(name, version, stage.packages),
@@ -143,7 +152,7 @@ class _Builder:
 
     def _stage(self, name: str, resolution: Resolution, work: Path) -> _Stage:
         if name not in self._stages:
-            self._stages[name] = self._lay(FOR_TESTS[name], resolution, work)
+            self._stages[name] = self._lay(self._recipes[name], resolution, work)
         return self._stages[name]
 
     def _lay(self, recipe: Recipe, resolution: Resolution, work: Path) -> _Stage:
@@ -177,14 +186,18 @@ class _Builder:
         return next(package.upstream for package in stage.packages if package.name == recipe.version_of)
 
 
-def _entries(folder: Path, references: Mapping[str, str], resolution: Resolution) -> dict[str, Path]:
+def _entries(
+    folder: Path, references: Mapping[str, str], resolution: Resolution, recipes: Mapping[str, Recipe]
+) -> dict[str, Path]:
     """Return the place of each image in the cache."""
-    return {name: folder / _key(name, reference, resolution) for name, reference in references.items()}
+    return {
+        name: folder / _key(name, reference, resolution, chain(name, recipes)) for name, reference in references.items()
+    }
 
 
-def _key(name: str, reference: str, resolution: Resolution) -> str:
+def _key(name: str, reference: str, resolution: Resolution, recipes: Sequence[Recipe]) -> str:
     parts: list[str | bytes] = [name, reference, os.uname().machine]
-    for recipe in chain(name):
+    for recipe in recipes:
         parts.extend(str(package) for package in resolution.get(recipe.name, ()))
         # A recipe of which nothing is known yet must not look like one that needs no packages.
         parts.append("resolved" if recipe.name in resolution else "unknown")

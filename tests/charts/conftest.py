@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import cache, contents, images
-from sandbox.progress import silent
-from tests.sandbox.images.container import unpack
+from tests.sandbox.images.container import Image
 
 from .api_schemas import CUSTOM_RESOURCES, module_folder, write_crd_schemas, write_schemas
+from .pod import DatabaseServer, database_server
 from .rendering import KUBERNETES, Chart, Rendered
 from .shop import REAL_VARIABLE, RECEIVER_IP, Receiver, Shop, running
 
@@ -56,10 +55,9 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image_root(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image_root(wordpress: Image) -> Path:
     """Return the files of the WordPress image, which no test may change."""
-    archives = {file.stem: file for file in images.build(cache.root(), contents.references(root), silent)}
-    return unpack(archives["wordpress"], tmp_path_factory.mktemp("wordpress")).root
+    return wordpress.root
 
 
 @pytest.fixture(scope="session")
@@ -90,3 +88,10 @@ def receiver(shop: Shop) -> Iterator[Receiver]:
     receiver.deliveries.clear()
     yield receiver
     receiver.close()
+
+
+@pytest.fixture(scope="session")
+def database(mariadb: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseServer]:
+    """Return a server of the real MariaDB, in a network of its own."""
+    with database_server(mariadb, tmp_path_factory.mktemp("mariadb-server")) as server:
+        yield server

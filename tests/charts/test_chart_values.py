@@ -49,18 +49,30 @@ OTHER: Mapping[str, Any] = {
     "backup.scratchSize": "3Gi",
     "backup.image.digest": "sha256:" + "1" * 64,
     "backup.image.pullPolicy": "Always",
+    "store.locale": "de_DE",
+    "store.country": "DE",
+    "store.currency": "EUR",
+    "woocommerce.url": "https://example.com/a.zip",
+    "woocommerce.sha256": "1" * 64,
+    "storefront.url": "https://example.com/a.zip",
+    "storefront.sha256": "1" * 64,
+    "plugins": [{"slug": "own", "version": "1", "url": "https://example.com/own.zip", "sha256": "1" * 64}],
+    "themes": [{"slug": "own", "version": "1", "url": "https://example.com/own.zip", "sha256": "1" * 64}],
+    "wpContent.mode": "persistent",
 }
 
 TLS_ON = {"scheme": "https", "port": 443, "tls": {"enabled": True, "secretName": "own"}}
 RECEIVER = {"receiverUrl": "https://receiver.example.com"}
 SMTP = {"host": "smtp.example.com", "user": "shop", "existingSecret": "smtp"}
 ROUTE = {"ingress": {"kind": "HTTPRoute"}}
+ARCHIVE = {"version": "1", "url": "https://example.com/b.zip", "sha256": "2" * 64}
 
 # What must be set as well for a value to be allowed, or to have an effect.
 NEEDS: Mapping[str, Mapping[str, Any]] = {
     "web.replicas": {"uploads": {"accessMode": "ReadWriteMany"}},
     "web.resources.limits.memory": {"web": {"resources": {"limits": {"memory": "2Gi"}}}},
     "ingress.scheme": {"ingress": {"port": 8080}},
+    **{f"{name}.{key}": {name: ARCHIVE} for name in ("woocommerce", "storefront") for key in ("url", "sha256")},
     "ingress.tls.secretName": {"ingress": TLS_ON},
     "ingress.tls.clusterIssuer": {"ingress": TLS_ON},
     "webhooks.ca.configMap": {"webhooks": RECEIVER},

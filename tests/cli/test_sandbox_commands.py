@@ -15,6 +15,7 @@ import pytest
 
 from sandbox import instance
 from sandbox.cluster import Pod
+from sandbox.images.recipes.shop.recipe import Given
 from sandbox.instance import DownReport, Instance, Status
 from sandbox.progress import Progress
 from sandbox.supervisor import State
@@ -54,14 +55,23 @@ class FakeSandbox:
         )
     )
     alive: bool = True
+    given: Given | None = None
     https_port: int | None = None
 
     def instance(self, name: str) -> Instance:
         return Instance(name, self.folder, 8080, self.https_port, 6443, {})
 
     def up(
-        self, root: Path, name: str, *, http_port: int, https_port: int | None, report: Callable[[Progress], None]
+        self,
+        root: Path,
+        name: str,
+        *,
+        http_port: int,
+        https_port: int | None,
+        given: Given,
+        report: Callable[[Progress], None],
     ) -> Instance:
+        self.given = given
         self.asked.append(("up", name, http_port, https_port))
         report(Progress("build", "kubelet", 1, 9, 100.0))
         return self.instance(name)
@@ -108,6 +118,19 @@ def test_up_takes_a_port_and_a_name(sandbox, stores, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("STORES_SANDBOX", "other")
     stores("sandbox", "up", "--port", "1", "--https-port", "2")
     assert sandbox.asked == [("up", "try", 0, None), ("up", "other", 1, 2)]
+
+
+def test_the_real_woocommerce_comes_from_the_settings_or_the_command_line(
+    project: Path, sandbox, stores, tmp_path: Path
+) -> None:
+    stores("sandbox", "up")
+    assert sandbox.given == Given()
+    with (project / "Pulumi.local.yaml").open("a") as settings:
+        settings.write("  stores:sandboxWoocommerce: ../woocommerce.zip\n  stores:sandboxStorefront: /x/storefront\n")
+    stores("sandbox", "up")
+    assert sandbox.given == Given(project / "../woocommerce.zip", Path("/x/storefront"))
+    stores("sandbox", "up", "--woocommerce", str(tmp_path))
+    assert sandbox.given == Given(tmp_path, Path("/x/storefront"))
 
 
 @pytest.mark.parametrize(("alive", "runs_with", "asked"), [(False, None, 9443), (True, None, None), (True, 7443, 7443)])

@@ -8,7 +8,7 @@ import pytest
 from components.objects import Destination
 from stacks import desired, settings
 from stacks.desired import Plans
-from stacks.manifest_model import Database, Image, Store, Uploads, Web
+from stacks.manifest_model import Database, Image, Package, Store, Uploads, Web
 from stacks.settings import Reach
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +105,19 @@ def test_the_mail_servers_door_has_the_port_of_the_values() -> None:
     assert desired.destinations(config, smtp) == (Destination(587),)
     inside = config.model_copy(update={"mail_server": Reach(namespace="mail", labels={"app": "relay"}, port=2525)})
     assert desired.destinations(inside, smtp) == (Destination(2525, "mail", {"app": "relay"}),)
+
+
+def test_where_and_how_a_store_sells_arrives_and_the_environments_choice_stays_otherwise(plans: Plans) -> None:
+    own = Package(slug="own", version="1.0", url="https://example.com/own.zip", sha256="a" * 64)
+    found = values(plans, country="DE:DE-BE", locale="de_DE", plugins=(own,), themes=(own,), wp_content="persistent")
+    assert found["store"]["country"] == "DE:DE-BE"
+    assert found["store"]["locale"] == "de_DE"
+    assert found["store"]["currency"] == values(plans)["store"]["currency"]
+    assert found["plugins"] == found["themes"] == [
+        {"slug": "own", "version": "1.0", "url": "https://example.com/own.zip", "sha256": "a" * 64}
+    ]  # fmt: skip
+    assert found["wpContent"] == {"mode": "persistent"}
+    assert values(plans)["wpContent"] == {"mode": "immutable"}
 
 
 def test_a_request_never_exceeds_a_smaller_limit() -> None:

@@ -13,6 +13,7 @@ GI = 2**30
 CAPS = Caps(cpu_millis=2000, memory_bytes=4 * GI, storage_bytes=20 * GI)
 ROOT = Path(__file__).parents[2]
 
+FROM = "url: 'https://example.com/own.zip', sha256: " + "a" * 64  # of a plugin or theme
 GOOD = """\
 version: 1
 stores:
@@ -181,7 +182,7 @@ def test_names_at_the_edge_are_taken(write, name: str) -> None:
         ("adminEmail: a..b@example.com", "is not an e-mail address"),
         (f"adminEmail: {'a' * 100}@example.com", "adminEmail has 112 characters, at most 100"),
         ("admin_email: a@example.com", "has the unknown key admin_email; write adminEmail"),
-        ("colour: red", "has the unknown key colour; remove it; known keys are id, name, owner, cell, title"),
+        ("flavour: mint", "has the unknown key flavour; remove it; known keys are id, name, owner, cell, title"),
         ("state: Active", "state Active is unknown; write 'active' or 'deleted'"),
         ("web: 500m", "web is 500m, not a mapping; write `key: value` lines below it"),
         ("web: {memroy: 1Gi}", "web has the unknown key memroy; write memory"),
@@ -201,6 +202,42 @@ def test_names_at_the_edge_are_taken(write, name: str) -> None:
         ("image: {tag: latest}", "image.tag 'latest' names another image every week; write a version"),
         ("image: {tag: 7.1}", 'image.tag 7.1 is not text; write it in quotes: tag: "7.1"'),
         ("image: {tag: 'a b'}", "image.tag 'a b' is not an image tag"),
+        ("country: Germany", "country 'Germany' is not a country's code; write it like DE or US:CA"),
+        ("country: de", "country 'de' is not a country's code; write DE"),
+        ("country: QQ:X", "country 'QQ' is no country; write two letters of ISO 3166"),
+        ("currency: eur", "currency 'eur' is not a currency; write EUR"),
+        ("currency: EUX", "currency 'EUX' is not a currency; write three letters, such as EUR"),
+        ("locale: de-DE", "locale 'de-DE' is not a locale of WordPress; write de_DE"),
+        ("locale: german", "locale 'german' is not a locale of WordPress; write it like de_DE"),
+        ("timezone: Europe/Atlantis", "timezone 'Europe/Atlantis' is not a time zone; write one like Europe/Berlin"),
+        ("wpContent: writable", "wpContent writable is unknown; write 'immutable' or 'persistent'"),
+        (f"plugins: [{{slug: Own, version: 1.0.0, {FROM}}}]", "plugins.0.slug 'Own' is not the folder of a plugin"),
+        (f"plugins: [{{slug: own, version: latest, {FROM}}}]", "plugins.0.version 'latest' is another one every week"),
+        (f"plugins: [{{slug: own, version: 1.5, {FROM}}}]", "version 1.5 is not text; write it in quotes"),
+        (
+            f"plugins: [{{slug: own, version: 1.0.0, {FROM}}}, {{slug: own, version: 1.0.1, {FROM}}}]",
+            "plugins has own twice; remove one of them",
+        ),
+        (
+            f"plugins: [{{slug: woocommerce, version: 1.0.0, {FROM}}}]",
+            "plugins has woocommerce, which every store has; remove it",
+        ),
+        (
+            f"themes: [{{slug: storefront, version: 1.0.0, {FROM}}}]",
+            "themes has storefront, which every store has; remove it",
+        ),
+        (
+            "themes: [{slug: own, version: 1.0.0, url: 'http://example.com/a.zip', sha256: " + "a" * 64 + "}]",
+            "themes.0.url 'http://example.com/a.zip' is not an address that a store can fetch from; write https://",
+        ),
+        (
+            "themes: [{slug: own, version: 1.0.0, url: 'https://me:pw@example.com/a.zip', sha256: " + "a" * 64 + "}]",
+            "is not an address that a store can fetch from; write https://, a host and a path, without a password",
+        ),
+        (
+            "plugins: [{slug: own, version: 1.0.0, url: 'https://example.com/a.zip', sha256: abc}]",
+            "plugins.0.sha256 'abc' is not 64 hexadecimal digits; compute it: sha256sum <the archive>",
+        ),
     ],
 )
 def test_a_bad_value_says_what_is_wrong_with_it_and_what_to_write(write, line: str, expected: str) -> None:
@@ -219,6 +256,14 @@ def test_a_bad_value_says_what_is_wrong_with_it_and_what_to_write(write, line: s
         "database: {storage: 512Mi, memory: 192Mi}",
         "uploads: {storage: 128Mi}",
         "state: deleted",
+        "country: NO",
+        "country: DE:DE-BE",
+        "currency: EUR",
+        "locale: de_DE",
+        "locale: de_DE_formal",
+        "timezone: America/Argentina/Buenos_Aires",
+        f"plugins: [{{slug: own, version: '1.5', {FROM}}}]",
+        "wpContent: persistent",
     ],
 )
 def test_values_at_the_edge_are_taken(write, line: str) -> None:

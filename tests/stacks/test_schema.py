@@ -73,6 +73,13 @@ def test_every_key_is_described() -> None:
         {"web": {"disk": "1Gi"}},
         {"image": {}},
         {"image": {"tag": "latest"}},
+        {"country": "Germany"},
+        {"currency": "eur"},
+        {"locale": "de-DE"},
+        {"timezone": "not a zone"},
+        {"wpContent": "writable"},
+        {"plugins": ({"slug": "own", "version": "1.0"},)},
+        {"themes": ({"slug": "own", "version": "1.0", "url": "http://x.test/a.zip", "sha256": "a" * 64},)},
     ],
 )
 def test_an_editor_shows_what_the_program_refuses(wrong: dict[str, Any]) -> None:

@@ -120,6 +120,8 @@ def test_the_projects_config_schema_says_what_the_settings_say() -> None:
         "stores:admins",
         "stores:webhookReceiver",
         "stores:mailServer",
+        "stores:sandboxWoocommerce",
+        "stores:sandboxStorefront",
     }
     assert set(fields) - set(schema) == optional
     for name, entry in schema.items():

@@ -205,7 +205,10 @@ seccompProfile:
     define('WP_HOME', '{{ include "store.url" . }}');
     define('WP_SITEURL', '{{ include "store.url" . }}');
     define('DISABLE_WP_CRON', true);
+    {{- if eq .Values.wpContent.mode "immutable" }}
     define('DISALLOW_FILE_MODS', true);
+    {{- end }}
+    define('DISALLOW_FILE_EDIT', true);
     define('AUTOMATIC_UPDATER_DISABLED', true);
     define('FS_METHOD', 'direct');
     {{- if not .Values.web.externalRequests }}
@@ -328,6 +331,40 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* Every plugin and theme that the install puts in place, as a JSON list. `value` names the chart's value in messages. */}}
+{{- define "store.packages" -}}
+{{- $packages := list -}}
+{{- range $slug, $kind := dict "storefront" "theme" "woocommerce" "plugin" }}
+{{- $source := get $.Values $slug }}
+{{- if $source.enabled }}
+{{- $packages = append $packages (dict "kind" $kind "slug" $slug "version" $source.version "url" $source.url "sha256" $source.sha256 "value" $slug) }}
+{{- end }}
+{{- end }}
+{{- range $value, $kind := dict "plugins" "plugin" "themes" "theme" }}
+{{- range $index, $package := get $.Values $value }}
+{{- $packages = append $packages (merge (dict "kind" $kind "value" (printf "%s[%d]" $value $index)) $package) }}
+{{- end }}
+{{- end }}
+{{- toJson $packages }}
+{{- end }}
+
+{{/* The theme that the shop shows; empty: whatever WordPress chose. */}}
+{{- define "store.theme" -}}
+{{- if .Values.themes }}{{ (first .Values.themes).slug }}{{ else if .Values.storefront.enabled }}storefront{{ end }}
+{{- end }}
+
+{{/* Mounts of wp-content where it outlives the pod, and of the uploads in it. */}}
+{{- define "store.contentMounts" -}}
+{{- if eq .Values.wpContent.mode "persistent" }}
+- name: uploads
+  mountPath: /var/www/html/wp-content
+  subPath: wp-content
+{{- end }}
+- name: uploads
+  mountPath: /var/www/html/wp-content/uploads
+  subPath: uploads
+{{- end }}
+
 {{/* Ends the rendering with every mistake that a schema cannot see, all at once: value, what is wrong, cure. */}}
 {{- define "store.validate" -}}
 {{- $problems := list -}}
@@ -395,6 +432,30 @@ imagePullSecrets:
 {{- end }}
 {{- if gt (int .Values.backup.spreadMinutes) (mul 60 .Values.backup.everyHours | int) }}
 {{- $problems = append $problems (printf "backup.spreadMinutes: %d is more than the %d minutes between two backups; lower it, or raise backup.everyHours" (int .Values.backup.spreadMinutes) (mul 60 .Values.backup.everyHours)) }}
+{{- end }}
+{{- range $name := list "woocommerce" "storefront" }}
+{{- $source := get $.Values $name }}
+{{- if and $source.url (not (and $source.version $source.sha256)) }}
+{{- $problems = append $problems (printf "%s.url: %s, without %s; set both %s.version and %s.sha256, so that it can only be what was meant" $name $source.url (ternary (printf "%s.sha256" $name) (printf "%s.version" $name) (not (empty $source.version))) $name $name) }}
+{{- end }}
+{{- if and $source.sha256 (not $source.url) }}
+{{- $problems = append $problems (printf "%s.sha256: set, but %s.url is empty; set %s.url, or empty %s.sha256" $name $name $name $name) }}
+{{- end }}
+{{- end }}
+{{- range $value, $reserved := dict "plugins" "woocommerce" "themes" "storefront" }}
+{{- $seen := dict }}
+{{- range $index, $package := get $.Values $value }}
+{{- if hasKey $seen $package.slug }}
+{{- $problems = append $problems (printf "%s[%d].slug: %s is already %s[%d]; remove one of them" $value $index $package.slug $value (get $seen $package.slug)) }}
+{{- end }}
+{{- if eq $package.slug $reserved }}
+{{- $problems = append $problems (printf "%s[%d].slug: %s has a value of its own; set %s.version, %s.url and %s.sha256 instead" $value $index $reserved $reserved $reserved $reserved) }}
+{{- end }}
+{{- $_ := set $seen $package.slug $index }}
+{{- end }}
+{{- end }}
+{{- if and (eq .Values.wpContent.mode "persistent") (gt (int .Values.web.replicas) 1) }}
+{{- $problems = append $problems (printf "wpContent.mode: persistent is for one web pod, and web.replicas is %d; set web.replicas to 1, or wpContent.mode to immutable" (int .Values.web.replicas)) }}
 {{- end }}
 {{- if $problems }}
 {{- fail (printf "\n%s\n" (join "\n" $problems)) }}

@@ -26,7 +26,7 @@ FOR_TESTS: Final[Mapping[str, Recipe]] = MappingProxyType(
 """With the images that only tests need. No sandbox builds them by itself."""
 
 
-def chain(name: str) -> tuple[Recipe, ...]:
+def chain(name: str, recipes: Mapping[str, Recipe]) -> tuple[Recipe, ...]:
     """Return the recipe and its parents, the deepest first: the layers of the image from the bottom up."""
-    recipe = FOR_TESTS[name]
-    return (*chain(recipe.parent), recipe) if recipe.parent else (recipe,)
+    recipe = recipes[name]
+    return (*chain(recipe.parent, recipes), recipe) if recipe.parent else (recipe,)

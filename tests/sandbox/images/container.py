@@ -13,8 +13,10 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 # Makes the root, gives up all rights, and becomes the command. $1: root, $2: user, $3: writable folders.
+# MOUNTS: a line for each further mount, "source place ro|rw"; the place is made where it is missing, as a kubelet does.
 _ENTER = """
 set -eu
 root=$1 user=$2 writable=$3
@@ -39,8 +41,13 @@ for folder in $writable; do
         mount -t tmpfs -o mode=0777 tmpfs "$root$folder"
     fi
 done
+printf '%s' "${MOUNTS:-}" | while read -r source place mode; do
+    if [ -d "$source" ]; then mkdir -p "$root$place"; else mkdir -p "$root${place%/*}"; touch -a "$root$place"; fi
+    mount --bind "$source" "$root$place"
+    [ "$mode" = rw ] || mount -o remount,bind,ro "$root$place"
+done
 mount -o remount,bind,ro "$root"
-unset VOLUMES
+unset VOLUMES MOUNTS
 exec setpriv --no-new-privs chroot --userspec="$user:$user" --groups="$user" "$root" "$@"
 """
 
@@ -57,11 +64,44 @@ class Done:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """A folder or file of this machine at a place in a container."""
+
+    source: Path
+    place: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
 class Image:
     """An image's files, unpacked, and its configuration."""
 
     root: Path
     config: Mapping[str, object]
+
+    def start(
+        self,
+        command: Sequence[str],
+        *,
+        user: int,
+        mounts: Sequence[Mount],
+        environment: Mapping[str, str],
+        network: int,
+        output: int | IO[bytes] = subprocess.PIPE,
+    ) -> subprocess.Popen[bytes]:
+        """Start a command in the network of the process `network`; killing what is returned ends all of it.
+
+        What it says goes to `output`, its errors too. The working folder is the root: begin with a `cd`.
+        """
+        variables = dict(entry.split("=", 1) for entry in self.config.get("Env", ()))  # type: ignore[attr-defined]
+        lines = "".join(f"{mount.source} {mount.place} {'ro' if mount.read_only else 'rw'}\n" for mount in mounts)
+        enter = ["nsenter", f"--net=/proc/{network}/ns/net"]
+        apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "container"]
+        return subprocess.Popen(
+            [*enter, *apart, str(self.root), str(user), "", *command],
+            env={**variables, **environment, "VOLUMES": "/nonexistent", "MOUNTS": lines},
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
 
     def run(
         self,

@@ -189,7 +189,7 @@ def test_every_recipe_names_files_and_parents_that_exist() -> None:
         assert found.name == name
         assert (found.folder / "recipe.py").exists()
         assert all(source.exists() for source in found.sources)
-        assert recipes.chain(name)[-1] is found
+        assert recipes.chain(name, recipes.RECIPES)[-1] is found
 
 
 def test_the_real_images_are_of_the_lines_that_their_references_name(

@@ -1,16 +1,12 @@
 <?php
 /**
- * The declared settings are in the shop.
- *
- * A setting is written when its declared value is another than the one that was last written, so that both a change of
- * the values and, in between, a change that the merchant makes in the admin page last.
+ * WordPress' declared settings are in the shop: title, address, language, time zone.
  */
 
 declare(strict_types=1);
 
 require __DIR__ . '/lib.php';
-
-const APPLIED_OPTION = 'store_applied_settings';
+require __DIR__ . '/declared.php';
 
 pretend_request();
 require '/var/www/html/wp-load.php';
@@ -20,29 +16,15 @@ if (!is_blog_installed()) {
 }
 
 $settings = settings();
-$applied = get_option(APPLIED_OPTION, []);
 
-/** `$write` has run with the declared value, unless it had run with the same value before. */
-$declare = static function (string $name, string $value, callable $write) use (&$applied): void {
-    if (($applied[$name] ?? null) === $value) {
-        return;
-    }
-    $write($value);
-    $applied[$name] = $value;
-    update_option(APPLIED_OPTION, $applied, false);
-    say("$name is now: $value");
-};
-
-$declare('permalinks', '/%postname%/', static function (string $structure): void {
+declare_setting('permalinks', '/%postname%/', static function (string $structure): void {
     global $wp_rewrite;
     $wp_rewrite->set_permalink_structure($structure);
     // false: the image brings its own .htaccess.
     flush_rewrite_rules(false);
 });
-$declare('title', $settings['title'], static function (string $title): void {
-    update_option('blogname', $title);
-});
-$declare('adminEmail', $settings['adminEmail'], static function (string $email) use ($settings): void {
+declare_option('title', 'blogname', $settings['title']);
+declare_setting('adminEmail', $settings['adminEmail'], static function (string $email) use ($settings): void {
     update_option('admin_email', $email);
     $user = get_user_by('login', $settings['adminUser']);
     if ($user && $user->user_email !== $email) {
@@ -53,4 +35,18 @@ $declare('adminEmail', $settings['adminEmail'], static function (string $email) 
         }
     }
 });
+declare_setting('timezone', $settings['timezone'], static function (string $timezone): void {
+    if (!in_array($timezone, timezone_identifiers_list(DateTimeZone::ALL_WITH_BC), true)) {
+        refuse("store.timezone: PHP knows no time zone $timezone", 'write one like Europe/Berlin');
+    }
+    update_option('timezone_string', $timezone);
+    update_option('gmt_offset', '');
+});
+// WordPress takes no language whose pack is missing. Said at each start, for it is true at each start.
+$locale = $settings['locale'] === 'en_US' ? '' : $settings['locale'];
+if ($locale === '' || in_array($locale, get_available_languages(), true)) {
+    declare_option('locale', 'WPLANG', $locale);
+} else {
+    say("there is no language pack $locale in wp-content/languages: texts are in English until the image has it");
+}
 done();

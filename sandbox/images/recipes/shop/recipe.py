@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -23,12 +24,17 @@ _PLACES: Final = {"woocommerce": ("plugins", "woocommerce.php"), "storefront": (
 """Folder below wp-content, and the file whose header says what it is."""
 
 
-def shop(woocommerce: Path | None = None, storefront: Path | None = None) -> Recipe:
-    """Return the recipe of the shop's image. Each of both is a folder or a zip archive; None takes the stand-in.
+@dataclass(frozen=True)
+class Given:
+    """The real plugin and theme, each as a folder or a zip archive; None takes the stand-in."""
 
-    Raises UsageError where a path holds something else.
-    """
-    given = {"woocommerce": woocommerce, "storefront": storefront}
+    woocommerce: Path | None = None
+    storefront: Path | None = None
+
+
+def shop(content: Given) -> Recipe:
+    """Return the recipe of the shop's image. Raises UsageError where a path holds something else."""
+    given = {"woocommerce": content.woocommerce, "storefront": content.storefront}
     sources = {name: path or STAND_IN / _PLACES[name][0] / name for name, path in given.items()}
     for name, path in sources.items():
         _require(name, path)
@@ -80,4 +86,4 @@ def _unzip(source: Path, name: str, folder: Path) -> None:
         archive.extractall(folder, [member for member in archive.namelist() if PurePosixPath(member).parts[0] == name])
 
 
-RECIPE: Final = shop()
+RECIPE: Final = shop(Given())
