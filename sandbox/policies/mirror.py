@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
@@ -64,7 +65,8 @@ class Mirror(Generic[T]):
             while True:
                 try:
                     self._follow_once()
-                except (ApiError, *UNREACHABLE) as error:
+                # An API server that ends in the middle of a line leaves half of an object.
+                except (ApiError, json.JSONDecodeError, *UNREACHABLE) as error:
                     log.warning("listing %s again: %s", self._collection, error)
                     time.sleep(_RETRY_S)
         except BaseException:

@@ -65,11 +65,11 @@ class Cluster:
         return pod
 
     def service(self, namespace: str, component: str) -> Target:
-        """Return the address of a store's Service."""
+        """Return the address of a store's Service that has one."""
         (found,) = [
             service
             for service in self.core.list_namespaced_service(namespace).items
-            if service.spec.selector.get(_COMPONENT) == component
+            if service.spec.selector.get(_COMPONENT) == component and service.spec.cluster_ip != "None"
         ]
         return (found.spec.cluster_ip, found.spec.ports[0].port)
 
