@@ -41,7 +41,6 @@ from stacks import settings as settings_module
 from stacks.cluster import Cluster
 from stacks.desired import Plans, caps
 from stacks.errors import StoresError, UsageError
-from stacks.explanation import full_volumes, is_database
 from stacks.manifest import Manifest
 from stacks.program import RunOptions
 from stacks.settings import Settings
@@ -395,13 +394,11 @@ class Gate:
             return status
         if wanted is None:
             return self._leaving(status)
-        answer = self.entrance.ask(status.store_id, status.url, sells=wanted.sells)
+        answer = self._waiting.ask(wanted)
         seen = replace(status, content=answer.content, checked_at=self.ledger.now(), checks=answer.checks)
         if not answer.ok:
             return replace(seen, status="Failed", reason=self._waiting.why_not(wanted, answer))
-        full = full_volumes(self.cluster.volume_use(naming.namespace(status.store_id)))
-        if full and is_database(full[0]):
-            return replace(seen, status="Failed", reason=f"it shows its pages but cannot take orders: {full[0]}")
+        full = self._waiting.full_volumes(status.store_id)
         return replace(seen, reason=str(full[0]) if full else status.reason)
 
     def _leaving(self, status: StoreStatus) -> StoreStatus:

@@ -18,7 +18,7 @@ from audit.records import Status, StoreOutcome
 from components import naming
 from components.desired import DesiredStore
 from stacks.cluster import Cluster
-from stacks.explanation import explain
+from stacks.explanation import Cause, explain, full_volumes, stops_orders
 
 ASK_EVERY_S: Final = 1.0
 DATABASE_S: Final = 1800
@@ -75,11 +75,23 @@ class Waiting:
             if self.cancelled.wait(ASK_DATABASE_EVERY_S):
                 return stopped(store_id)
 
+    def ask(self, store: DesiredStore) -> Answer:
+        """Return what the store answers now. One that shows its pages and cannot write an order does not sell."""
+        answer = self.entrance.ask(store.store_id, store.url, sells=store.sells)
+        full = self.full_volumes(store.store_id) if answer.ok else ()
+        if full and stops_orders(full[0]):
+            return replace(answer, ok=False, detail=f"its pages are shown, but no order can be taken: {full[0].what}")
+        return answer
+
+    def full_volumes(self, store_id: str) -> tuple[Cause, ...]:
+        """Return which of the store's volumes are full."""
+        return full_volumes(self.cluster.disk_lines(naming.namespace(store_id)))
+
     def poll(self, store: DesiredStore, timeout_s: float) -> Answer | None:
         """Return the store's first good answer, or its last one when the time is over; None if cancelled."""
         deadline = time.monotonic() + timeout_s
         while True:
-            answer = self.entrance.ask(store.store_id, store.url, sells=store.sells)
+            answer = self.ask(store)
             if answer.ok or time.monotonic() > deadline:
                 return answer
             if self.cancelled.wait(ASK_EVERY_S):

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from stacks import evidence as evidences
 from stacks import helm_history, terminating
 from stacks.errors import ClusterUnreachableError
-from stacks.evidence import Evidence, VolumeUse
+from stacks.evidence import Evidence
 from stacks.helm_history import Revision, RevisionContent
 
 _CONNECT_TIMEOUT_S = 5
@@ -157,10 +157,10 @@ class Cluster:
         except ClusterUnreachableError as error:
             return Evidence(unreadable=(str(error),))
 
-    def volume_use(self, namespace: str) -> tuple[VolumeUse, ...]:
-        """Return how full a store's volumes are, as far as the kubelets may be asked; never raises."""
+    def disk_lines(self, namespace: str) -> tuple[str, ...]:
+        """Return what a store's containers have said of full volumes just now; never raises."""
         try:
-            return evidences.volume_use(self._core.api_client, namespace)
+            return evidences.disk_lines(self._core.api_client, namespace)
         except ClusterUnreachableError:
             return ()
 

@@ -6,13 +6,11 @@ the store's Secrets is in it.
 
 from __future__ import annotations
 
-import ast
 import base64
 import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final, TypeAlias
 
 Object: TypeAlias = Mapping[str, Any]
@@ -20,21 +18,15 @@ Object: TypeAlias = Mapping[str, Any]
 
 LOG_LINES: Final = 40
 _LOG_SINCE_S: Final = 600
+# The containers that watch the volumes, and what they say once a minute: files/mariadb/start.sh, files/cron/loop.php.
+DISK_WATCHERS: Final = ("mariadb", "cron")
+DISK_LINE: Final = "disk: the volume of the "
+DISK_SAID_WITHIN_S: Final = 130
 _TIMEOUTS: Final = (5, 20)
 _HELM_STORAGE: Final = "helm.sh/release.v1"
 _MASK: Final = "[secret]"
 # Shorter values would tear ordinary words apart, and say little.
 _SHORTEST_SECRET: Final = 6
-
-
-@dataclass(frozen=True)
-class VolumeUse:
-    """How full a claim's volume is, as its node's kubelet sees it."""
-
-    claim: str
-    used_bytes: int
-    free_bytes: int
-    capacity_bytes: int
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,6 @@ class Evidence:
     claims: Sequence[Object] = ()
     workloads: Sequence[Object] = ()
     rivals: Sequence[str] = ()
-    volumes: Sequence[VolumeUse] = ()
     release: str | None = None
     logs: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     unreadable: Sequence[str] = ()
@@ -62,9 +53,9 @@ def gather(api_client: Any, namespace: str, host: str | None) -> Evidence:
     return _Reader(api_client, namespace).evidence(host)
 
 
-def volume_use(api_client: Any, namespace: str) -> tuple[VolumeUse, ...]:
-    """Return how full the namespace's volumes are; empty where the kubelets may not be asked."""
-    return tuple(_Reader(api_client, namespace).all_volumes())
+def disk_lines(api_client: Any, namespace: str) -> tuple[str, ...]:
+    """Return what the store's containers have said of full volumes just now; empty where that cannot be read."""
+    return tuple(_Reader(api_client, namespace).disk_lines())
 
 
 def redacted(text: str, secrets: Sequence[str]) -> str:
@@ -110,7 +101,6 @@ class _Reader:
             claims=self._list("persistentvolumeclaims", core.list_namespaced_persistent_volume_claim),
             workloads=workloads,
             rivals=tuple(self._rivals(host)) if host else (),
-            volumes=tuple(self._volumes(pods)),
             release=_release(secrets),
             logs={
                 (pod["metadata"]["name"], container["name"]): self._log(pod["metadata"]["name"], container["name"])
@@ -122,18 +112,12 @@ class _Reader:
         )
         return _clean(evidence, hidden)
 
-    def all_volumes(self) -> Iterator[VolumeUse]:
-        """Yield how full the store's volumes are; needs the right to nodes/proxy."""
-        return self._volumes(self._list("pods", self._core.list_namespaced_pod))
-
-    def _volumes(self, pods: Sequence[Object]) -> Iterator[VolumeUse]:
-        nodes = sorted({pod["spec"]["nodeName"] for pod in pods if (pod.get("spec") or {}).get("nodeName")})
-        found: dict[str, VolumeUse] = {}
-        for node in nodes:
-            summary = self._quietly(partial(self._summary, node)) or {}
-            for pod in summary.get("pods") or ():
-                found |= {use.claim: use for use in _uses(pod) if pod["podRef"]["namespace"] == self._name}
-        yield from found.values()
+    def disk_lines(self) -> Iterator[str]:
+        for pod in self._list("pods", self._core.list_namespaced_pod):
+            for container in (pod.get("status") or {}).get("containerStatuses") or ():
+                if container["name"] in DISK_WATCHERS and "running" in (container.get("state") or {}):
+                    lines = self._log(pod["metadata"]["name"], container["name"], since_s=DISK_SAID_WITHIN_S)
+                    yield from (line for line in lines if line.startswith(DISK_LINE))
 
     def _rivals(self, host: str) -> Iterator[str]:
         found = self._read(
@@ -146,14 +130,14 @@ class _Reader:
             if metadata["namespace"] != self._name and host in hosts:
                 yield f"{metadata['namespace']}/{metadata['name']}"
 
-    def _log(self, pod: str, container: str) -> Sequence[str]:
+    def _log(self, pod: str, container: str, since_s: int = _LOG_SINCE_S) -> Sequence[str]:
         text = self._quietly(
             lambda: self._core.read_namespaced_pod_log(
                 pod,
                 self._name,
                 container=container,
                 tail_lines=LOG_LINES,
-                since_seconds=_LOG_SINCE_S,
+                since_seconds=since_s,
                 _request_timeout=_TIMEOUTS,
             )
         )
@@ -173,7 +157,7 @@ class _Reader:
         except ApiException as error:
             if error.status != 404:
                 self._unreadable.append(f"{what}: {error.status} {error.reason}")
-        except (HTTPError, OSError, ValueError, SyntaxError) as error:
+        except (HTTPError, OSError) as error:
             self._unreadable.append(f"{what}: {' '.join(str(error).split())}")
         return None
 
@@ -183,27 +167,6 @@ class _Reader:
             return self._read("", question)
         finally:
             self._unreadable = known
-
-    def _summary(self, node: str) -> Any:
-        text = self._core.connect_get_node_proxy_with_path(node, "stats/summary", _request_timeout=_TIMEOUTS)
-        try:
-            return json.loads(text)
-        except ValueError:
-            # Some versions of the client parse the answer and print what they parsed.
-            return ast.literal_eval(text)
-
-
-def _uses(pod: Object) -> Iterator[VolumeUse]:
-    """Yield the claims' volumes among those of one pod of a kubelet's summary."""
-    for volume in pod.get("volume") or ():
-        claim = volume.get("pvcRef")
-        if claim and volume.get("capacityBytes"):
-            yield VolumeUse(
-                claim["name"],
-                used_bytes=int(volume.get("usedBytes") or 0),
-                free_bytes=int(volume.get("availableBytes") or 0),
-                capacity_bytes=int(volume["capacityBytes"]),
-            )
 
 
 def _values(secrets: Sequence[Object]) -> Iterator[str]:

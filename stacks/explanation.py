@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stacks.evidence import Evidence, Object, VolumeUse
+from stacks.evidence import Evidence, Object
 
 MOST_CAUSES: Final = 3
-FULL_FREE_SHARE: Final = 0.02
 _LOG_LINES: Final = 3
 _LONGEST: Final = 400
 _PULL: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -23,7 +22,11 @@ _MOUNT_EVENTS: Final = frozenset({"FailedMount", "FailedAttachVolume", "FailedMa
 _FULL_DISK: Final = re.compile(r"No space left on device|[Dd]isk is full|[Dd]isk full|errno: 28\b|Errcode: 28\b")
 _DENIED: Final = re.compile(r"Access denied for user '[^']*'@?")
 _IMAGE_VALUES: Final = {"wordpress": "image.tag", "mariadb": "database.image.tag"}
-_SIZE_KEYS: Final = {"-mariadb": "database.storage", "-uploads": "uploads.storage"}
+_VOLUME: Final = re.compile(
+    r"disk: the volume of the (database|uploads) (?:is full: (\d+) of (\d+) MiB are free|has room again)"
+)
+_SIZE_KEYS: Final = {"database": "database.storage", "uploads": "uploads.storage"}
+_SIZE_RANKS: Final = {"database": 0, "uploads": 5}
 
 
 @dataclass(frozen=True)
@@ -70,22 +73,25 @@ def explain(evidence: Evidence) -> str:
     return ". ".join(texts)
 
 
-def full_volumes(volumes: Sequence[VolumeUse]) -> tuple[Cause, ...]:
-    """Return the volumes that are as good as full, that of the database first."""
-    full = [use for use in volumes if use.free_bytes < FULL_FREE_SHARE * use.capacity_bytes]
+def full_volumes(lines: Sequence[str]) -> tuple[Cause, ...]:
+    """Return the volumes that the store's containers call full, that of the database first."""
+    # The last word on each counts: `full` is repeated, and `has room again` is said once.
+    latest = {match.group(1): match for line in lines if (match := _VOLUME.match(line))}
+    found = {name: match for name, match in latest.items() if match.group(2)}
     return tuple(
         Cause(
-            0 if use.claim.endswith("-mariadb") else 1,
-            f"volume {use.claim} is full: {_mib(use.free_bytes)} of {_mib(use.capacity_bytes)} MiB are free",
-            f"raise {_size_key(use.claim)} in the store's block, or delete what is not needed",
+            _SIZE_RANKS[name],
+            f"the volume of the {name} is full: {found[name].group(2)} of {found[name].group(3)} MiB are free",
+            f"raise {_SIZE_KEYS[name]} in the store's block, or delete what is not needed",
         )
-        for use in sorted(full, key=lambda use: not use.claim.endswith("-mariadb"))
+        for name in _SIZE_KEYS
+        if name in found
     )
 
 
-def is_database(cause: Cause) -> bool:
+def stops_orders(cause: Cause) -> bool:
     """Return whether a full volume is the database's: a shop cannot sell then, even if its pages are shown."""
-    return cause.rank == 0
+    return cause.rank == _SIZE_RANKS["database"]
 
 
 def _namespace(namespace: Object) -> Iterator[Cause]:
@@ -94,7 +100,7 @@ def _namespace(namespace: Object) -> Iterator[Cause]:
 
 
 def _volumes(evidence: Evidence) -> Iterator[Cause]:
-    yield from full_volumes(evidence.volumes)
+    yield from full_volumes([line for lines in evidence.logs.values() for line in lines])
 
 
 def _workloads(evidence: Evidence) -> Iterator[Cause]:
@@ -320,14 +326,6 @@ def _restarts(container: Object) -> str:
 def _kubectl(workload: Object) -> str:
     metadata = workload["metadata"]
     return f"kubectl -n {metadata.get('namespace', '')} {workload['kind'].lower()}/{metadata['name']}"
-
-
-def _size_key(claim: str) -> str:
-    return next((key for ending, key in _SIZE_KEYS.items() if claim.endswith(ending)), "its size")
-
-
-def _mib(count: int) -> int:
-    return count // (1024 * 1024)
 
 
 def _short(text: Any) -> str:

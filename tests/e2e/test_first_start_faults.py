@@ -207,3 +207,63 @@ class TestTold:
         reason = self.broken(project, store_id)
         assert "golden" in reason
         assert removed(project, store_id)
+
+
+@pytest.mark.long
+class TestFullVolumes:
+    """Volumes that are really full: each is a file system of its own, on class `local-path-sized`."""
+
+    def test_both_are_told_and_grow_and_nothing_is_lost(self, make_project: Callable[[], Project], live: Live) -> None:
+        project = make_project()
+        project.configure(releaseTimeoutSeconds=240, readyTimeoutSeconds=90)
+        project.set_values(
+            database={"storage": {"size": "400Mi", "storageClass": "local-path-sized"}},
+            uploads={"size": "96Mi", "storageClass": "local-path-sized"},
+        )
+        store_id = naming.new_store_id("full")
+        block = store(store_id, database={"storage": "400Mi"}, uploads={"storage": "96Mi"})
+        project.write(block)
+        assert up(project)[store_id]["status"] == "Ready"
+        volumes = live.volumes(store_id)
+        live.sql(store_id, "CREATE TABLE kept (note TEXT); INSERT INTO kept VALUES ('still here')")
+
+        # Full uploads: the shop sells, and an upload is refused.
+        said = live.run(
+            store_id, "wordpress", "cd /var/www/html/wp-content/uploads; cat /dev/zero > full.bin; echo; df ."
+        )
+        assert "No space left on device" in said
+        eventually(lambda: "uploads is full" in str(deep(project, store_id)["reason"]), "the full uploads are told")
+        assert deep(project, store_id)["status"] == "Ready"
+
+        # A full database: its pages may be shown, but no order can be taken.
+        live.sql(store_id, "CREATE TABLE filler (id INT AUTO_INCREMENT PRIMARY KEY, data LONGBLOB)")
+        fill = "INSERT INTO filler (data) SELECT REPEAT('x', 4000000)"
+        eventually(lambda: "full" in live.sql(store_id, fill), "an insert is refused", within_s=300)
+        eventually(lambda: deep(project, store_id)["status"] == "Failed", "the full database is told")
+        found = deep(project, store_id)
+        assert "the volume of the database is full" in found["reason"]
+        assert "raise database.storage in the store's block" in found["reason"]
+        failed = up(project, code=6)[store_id]
+        assert failed["status"] == "Failed"
+        assert "the volume of the database is full" in failed["reason"]
+
+        # Its server cannot even start any more, or just so: a restart must lose nothing.
+        live.kill(store_id, "mariadb")
+        project.write({**block, "database": {"storage": "800Mi"}, "uploads": {"storage": "192Mi"}})
+        assert up(project)[store_id]["status"] == "Ready"
+        assert live.sql(store_id, "SELECT note FROM kept").strip() == "still here"
+        assert "full" not in live.sql(store_id, fill)
+        assert (
+            live.run(store_id, "wordpress", "cd /var/www/html/wp-content/uploads; echo new > new; cat new").strip()
+            == "new"
+        )
+        assert deep(project, store_id)["status"] == "Ready"
+        assert removed(project, store_id)
+        assert live.left_on_disk(volumes) == []
+
+
+def deep(project: Project, store_id: str) -> dict[str, Any]:
+    done = project.stores("status", store_id, "--deep", "--json")
+    assert done.code == 0, str(done)
+    (found,) = done.data
+    return dict(found)

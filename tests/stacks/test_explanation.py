@@ -7,11 +7,8 @@ from typing import Any
 import pytest
 
 from stacks import evidence
-from stacks.evidence import Evidence, VolumeUse
-from stacks.explanation import causes, explain, full_volumes, is_database
-
-GIB = 1024**3
-MIB = 1024**2
+from stacks.evidence import Evidence
+from stacks.explanation import causes, explain, full_volumes, stops_orders
 
 
 def pod(component: str = "wordpress", **status: Any) -> dict[str, Any]:
@@ -196,20 +193,21 @@ def test_no_more_than_three_causes_are_told_the_most_telling_first() -> None:
     assert text.count("also: ") == 2
 
 
-@pytest.mark.parametrize(("free", "full"), [(0, True), (20 * MIB, True), (21 * MIB, False), (GIB, False)])
-def test_a_volume_is_full_when_less_than_a_fiftieth_is_free(free: int, full: bool) -> None:  # noqa: FBT001
-    use = VolumeUse("tea-uploads", used_bytes=GIB - free, free_bytes=free, capacity_bytes=GIB)
-    assert bool(full_volumes([use])) is full
-
-
 def test_a_full_database_comes_first_and_is_told_from_full_uploads() -> None:
-    uploads, database = (VolumeUse(f"tea-{name}", GIB, 0, GIB) for name in ("uploads", "mariadb"))
-    found = full_volumes([uploads, database])
-    assert [is_database(cause) for cause in found] == [True, False]
+    said = [
+        "disk: the volume of the uploads is full: 1 of 64 MiB are free",
+        "disk: the volume of the database is full: 9 of 1024 MiB are free",
+        "disk: the volume of the database is full: 3 of 1024 MiB are free",
+        "something else",
+    ]
+    found = full_volumes(said)
+    assert [stops_orders(cause) for cause in found] == [True, False]
     assert str(found[0]) == (
-        "volume tea-mariadb is full: 0 of 1024 MiB are free; raise database.storage in the store's block, "
+        "the volume of the database is full: 3 of 1024 MiB are free; raise database.storage in the store's block, "
         "or delete what is not needed"
     )
+    assert full_volumes([*said, "disk: the volume of the database has room again"]) == found[1:]
+    assert full_volumes(["disk: the volume of the moon is full: 1 of 2 MiB are free"]) == ()
 
 
 def test_values_of_secrets_are_taken_out_whatever_their_notation() -> None:

@@ -26,6 +26,8 @@ const PREFIX = 'wp_';
 const TASKS_LIMIT_S = 300;
 const QUEUE_LIMIT_S = 120;
 const STATE_INTERVAL_S = 60;
+const DISK_SAID_S = 60;
+const UPLOADS_DIR = '/var/www/html/wp-content/uploads';
 const PURGE_INTERVAL_S = 3600;
 const NO_SUCH_TABLE = 1146;
 
@@ -87,6 +89,24 @@ function write_state(mysqli $db, array $state): void
     }
 }
 
+/** A full volume of the uploads is in the log once a minute, as that of the database is. */
+function watch_disk(): void
+{
+    static $said_s = null;
+    $total = (float) @disk_total_space(UPLOADS_DIR);
+    $free = (float) @disk_free_space(UPLOADS_DIR);
+    if ($free * 50 >= $total) {
+        if ($said_s !== null) {
+            fwrite(STDERR, "disk: the volume of the uploads has room again\n");
+        }
+        $said_s = null;
+    } elseif ($said_s === null || now_s() - $said_s >= DISK_SAID_S) {
+        $mib = static fn (float $bytes): int => intdiv((int) $bytes, 1024 * 1024);
+        fwrite(STDERR, "disk: the volume of the uploads is full: {$mib($free)} of {$mib($total)} MiB are free\n");
+        $said_s = now_s();
+    }
+}
+
 $settings = json_decode((string) file_get_contents(SETTINGS_FILE), true, 8, JSON_THROW_ON_ERROR);
 $interval_s = (int) getenv('CRON_INTERVAL_SECONDS');
 $queue_s = (int) getenv('CRON_QUEUE_SECONDS');
@@ -101,6 +121,7 @@ $next = ['tasks' => 0.0, 'queue' => 0.0, 'state' => 0.0, 'purge' => 0.0];
 for ($round = 0; $round < $rounds && !stopping(); $round++) {
     beat();
     $started_s = now_s();
+    watch_disk();
     $db = connect($problems);
     if ($db !== null) {
         $sender->send_due($db, beat(...), stopping(...));
