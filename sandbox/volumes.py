@@ -157,7 +157,7 @@ class Provisioner:
         folder.mkdir(exist_ok=True)
         if (storage_class.get("parameters") or {}).get(sized.PARAMETER) == "true":
             try:
-                sized.make(folder, _wanted_bytes(claim))
+                folder = sized.make(folder, _wanted_bytes(claim))
             except sized.SizedError as error:
                 self._warn(claim, str(error))
                 return
@@ -167,7 +167,7 @@ class Provisioner:
         except ApiError as error:
             if error.status != 409:
                 raise
-        log.info("made %s for %s/%s", folder.name, claim["metadata"]["namespace"], claim["metadata"]["name"])
+        log.info("made %s for %s/%s", volume_name(claim), claim["metadata"]["namespace"], claim["metadata"]["name"])
 
     def _grow(self, claim: Object) -> None:
         size = grown_to(claim)
