@@ -73,6 +73,8 @@ def register(root: Path, settings: Settings, manifest: Manifest, options: RunOpt
         cluster_identifier=uid,
         context=settings.context,
         enable_server_side_apply=True,
+        # Else a Secret whose content differs from what was applied is replaced, which nothing of a store may ever be.
+        enable_secret_mutable=True,
         opts=pulumi.ResourceOptions(protect=settings.protected),
     )
     plans = Plans(root, settings)
