@@ -75,7 +75,7 @@ def register(root: Path, settings: Settings, manifest: Manifest, options: RunOpt
         enable_server_side_apply=True,
         # Else a Secret whose content differs from what was applied is replaced, which nothing of a store may ever be.
         enable_secret_mutable=True,
-        # What somebody has changed by hand on an object of ours is put back; an object that is not ours is never taken over.
+        # What somebody has changed on an object of ours is put back; one that is not ours is never taken over.
         enable_patch_force=True,
         opts=pulumi.ResourceOptions(protect=settings.protected),
     )
