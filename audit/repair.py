@@ -16,6 +16,7 @@ from typing import Any, Final
 from audit.engine import Engine
 from components import desired, naming
 from stacks.cluster import Cluster
+from stacks.evidence import Evidence
 
 _BACKED_OFF: Final = frozenset({"CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull"})
 # They exist only in the engine's state.
@@ -24,19 +25,31 @@ _NOT_LIVE: Final = frozenset(desired.RANDOM_PARTS)
 
 def read_live(
     engine: Engine, cluster: Cluster, cell: str, store_ids: Iterable[str], tell: Callable[[str, str], None]
-) -> None:
+) -> frozenset[str]:
     """Bring the engine's state of these stores in line with what is live; changes nothing in the cluster.
 
-    A release that is deployed is left out: its values may have been changed by an operator on purpose, and its record
-    says nothing of the objects in it.
+    Returns the stores whose release lacks what it should hold. A release that is deployed is not read itself: its
+    values may have been changed by an operator on purpose, and its record says nothing of the objects in it.
     """
     names: set[str] = set()
+    lacking: set[str] = set()
     for store_id in store_ids:
         tell(store_id, "reading its live objects, to put back what was changed or removed by hand")
-        status = cluster.evidence(naming.namespace(store_id)).release
-        left_out = _NOT_LIVE | {desired.RELEASE} if status == "deployed" else _NOT_LIVE
+        found = cluster.evidence(naming.namespace(store_id))
+        left_out = _NOT_LIVE | {desired.RELEASE} if found.release == "deployed" else _NOT_LIVE
         names |= {naming.logical_name(store_id, part) for part in desired.PARTS if part not in left_out}
+        if found.release == "deployed" and lacks_workloads(found):
+            lacking.add(store_id)
     engine.refresh(cell, frozenset(names))
+    return frozenset(lacking)
+
+
+def lacks_workloads(evidence: Evidence) -> bool:
+    """Return whether somebody has removed the web pods' Deployment or the database's StatefulSet, or scaled it to 0."""
+    if any(what.startswith(("deployments", "statefulsets")) for what in evidence.unreadable):
+        return False
+    kinds = {found["kind"] for found in evidence.workloads if (found.get("spec") or {}).get("replicas", 1) != 0}
+    return not kinds >= {"Deployment", "StatefulSet"}
 
 
 def restart_stuck(cluster: Cluster, store_id: str, tell: Callable[[str, str], None]) -> None:

@@ -298,7 +298,8 @@ class Run:
         leaving = frozenset(store_id for store_id, change in mine.items() if change.action == "store.delete")
         broken = [store_id for store_id, change in mine.items() if self._is_broken(observation, change)]
         if broken:
-            self._repair(cell, broken)
+            again = self._repair(cell, broken)
+            options = replace(options, marked={**dict.fromkeys(again, f"{self.run_id} repairs"), **options.marked})
         result = self._run_engine(observation, cell, options, leaving)
         if result.cancelled:
             # A step that was under way ends as a failure of the engine's, but it did not fail: it was stopped.
@@ -480,10 +481,12 @@ class Run:
         working = row is not None and row.status == "Ready" and self._answers.get(change.store_id, _FINE).ok
         return change.action != "store.delete" and observation.cell_of(change.store_id) is not None and not working
 
-    def _repair(self, cell: str, store_ids: Sequence[str]) -> None:
-        repair.read_live(self.engine, self.cluster, cell, store_ids, self.tell)
+    def _repair(self, cell: str, store_ids: Sequence[str]) -> frozenset[str]:
+        """Prepare the engine for stores that do not work; return those whose release has to be made again."""
+        lacking = repair.read_live(self.engine, self.cluster, cell, store_ids, self.tell)
         for store_id in store_ids:
             repair.restart_stuck(self.cluster, store_id, self.tell)
+        return lacking
 
     @property
     def _waiting(self) -> Waiting:

@@ -109,9 +109,7 @@ def _workloads(evidence: Evidence) -> Iterator[Cause]:
         name, status = workload["metadata"]["name"], workload.get("status") or {}
         wanted = (workload.get("spec") or {}).get("replicas", 1)
         if wanted == 0:
-            yield Cause(
-                1, f"{workload['kind']} {name} was scaled to 0 pods", f"scale it to 1: {_kubectl(workload)} scale"
-            )
+            yield Cause(1, f"{workload['kind']} {name} was scaled to 0 pods", "`stores up` puts that back")
         if status.get("readyReplicas", 0) >= wanted and status.get("updatedReplicas", 0) >= wanted:
             continue
         refusal = _refusal(evidence, name)
@@ -276,7 +274,7 @@ def _release(evidence: Evidence) -> Iterator[Cause]:
     kinds = {workload["kind"] for workload in evidence.workloads}
     for kind, what in (("Deployment", "web pods"), ("StatefulSet", "database")):
         if kind not in kinds and "workloads" not in str(evidence.unreadable):
-            yield Cause(1, f"the {kind} of its {what} is gone", "somebody deleted it; `helm rollback` makes it again")
+            yield Cause(1, f"the {kind} of its {what} is gone", "somebody deleted it; `stores up` makes it again")
     if evidence.release is not None and evidence.release.startswith("pending"):
         yield Cause(
             2,
@@ -321,11 +319,6 @@ def _last_lines(lines: Sequence[str]) -> list[str]:
 def _restarts(container: Object) -> str:
     count = int(container.get("restartCount") or 0)
     return f" ({count} restart{'s' if count > 1 else ''})" if count else ""
-
-
-def _kubectl(workload: Object) -> str:
-    metadata = workload["metadata"]
-    return f"kubectl -n {metadata.get('namespace', '')} {workload['kind'].lower()}/{metadata['name']}"
 
 
 def _short(text: Any) -> str:

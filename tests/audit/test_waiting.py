@@ -209,12 +209,30 @@ def test_live_objects_are_read_but_no_release_that_is_deployed_and_no_generator(
 ) -> None:
     engine = FakeEngine()
     cluster = FakeCluster(found=Evidence(namespace={"metadata": {}}, release=release))
-    repair.read_live(engine, cluster, "01", [TEA], lambda *_: None)
+    lacking = repair.read_live(engine, cluster, "01", [TEA], lambda *_: None)
+    assert lacking == (frozenset() if read else {TEA})
     ((cell, names),) = engine.asked
     assert cell == "01"
     assert names >= {f"{TEA}-{part}" for part in ("namespace", "quota", "credentials", *parts.POLICY_PARTS)}
     assert not names & {f"{TEA}-{part}" for part in parts.RANDOM_PARTS}
     assert (f"{TEA}-release" in names) is read
+
+
+@pytest.mark.parametrize(
+    ("workloads", "lacks"),
+    [
+        ([("Deployment", 1), ("StatefulSet", 1)], False),
+        ([("Deployment", 0), ("StatefulSet", 1)], True),
+        ([("StatefulSet", 1)], True),
+        ([], True),
+    ],
+)
+def test_what_somebody_removed_of_a_release_is_noticed(workloads: list[tuple[str, int]], *, lacks: bool) -> None:
+    found = [{"kind": kind, "metadata": {"name": kind}, "spec": {"replicas": count}} for kind, count in workloads]
+    assert repair.lacks_workloads(Evidence(namespace={}, workloads=found)) is lacks
+    assert not repair.lacks_workloads(
+        Evidence(namespace={}, workloads=found, unreadable=["deployments: 403 Forbidden"])
+    )
 
 
 def test_every_stuck_pod_is_asked_to_go(monkeypatch: pytest.MonkeyPatch) -> None:

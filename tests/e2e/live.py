@@ -31,6 +31,10 @@ class Live:
     def networking(self) -> Any:
         return client.NetworkingV1Api(new_client_from_config(str(self.instance.kubeconfig)))
 
+    @cached_property
+    def apps(self) -> Any:
+        return client.AppsV1Api(new_client_from_config(str(self.instance.kubeconfig)))
+
     def pods(self, store_id: str, component: str) -> Sequence[Any]:
         """Return the store's pods of a component that are not about to go, the oldest first."""
         selector = f"app.kubernetes.io/component={component}"

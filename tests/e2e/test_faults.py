@@ -102,6 +102,13 @@ class TestAStoreThatWorked:
         assert objects(live, namespace) == before
         self.assert_kept(live)
 
+    def test_removed_web_pods_and_their_deployment_are_made_again(self, working: Project, live: Live) -> None:
+        live.apps.delete_namespaced_deployment(f"{TEA}-wordpress", f"store-{TEA}")
+        eventually(lambda: "the Deployment of its web pods is gone" in str(deep(working, TEA)["reason"]), "it is told")
+        assert up(working)[TEA]["status"] == "Ready"
+        self.assert_kept(live)
+        assert "nothing to do" in working.stores("up").out
+
     def assert_kept(self, live: Live) -> None:
         assert live.sql(TEA, "SELECT note FROM kept").strip() == "still here"
         assert live.run(TEA, "wordpress", "cat /var/www/html/wp-content/uploads/kept.txt").strip() == "kept"
