@@ -13,7 +13,7 @@ import click
 from cli import apply, audit, backups, completion, database, edit, look, sandbox, upgrade
 from cli.output import clean
 from cli.session import Session, common, examples
-from stacks.errors import CancelledError, StoresError
+from stacks.errors import CancelledError, StoresError, UsageError
 
 
 @click.group(
@@ -67,6 +67,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. Every failure is told on stderr."""
     session = Session()
     try:
+        _refuse_undecodable(arguments)
         # Without click's own handling, which knows one exit code only.
         result = stores.main(list(arguments), prog_name="stores", standalone_mode=False, obj=session)
     except StoresError as error:
@@ -86,6 +87,16 @@ def run(arguments: Sequence[str]) -> int:
         _error(f"stores: {type(error).__name__}: {error}; this is a defect of ours, please report the lines above")
         return StoresError.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _refuse_undecodable(arguments: Sequence[str]) -> None:
+    """Raise UsageError for bytes that are no text: no file, database or terminal could show what was meant."""
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = argument.encode("utf-8", "backslashreplace").decode()[:60]
+            raise UsageError(f"argument {number}", f"{shown!r} is no UTF-8 text", "write it in UTF-8") from None
 
 
 def _error(text: str) -> None:
