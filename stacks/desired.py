@@ -22,10 +22,14 @@ from components.objects import HTTPS_PORT, Destination
 from stacks.errors import ManifestError
 from stacks.manifest import Caps, Store
 from stacks.manifest_model import SizeKey, Sizes
+from stacks.manifest_rules import WEB_PODS
 from stacks.quantities import parse_bytes, parse_cpu_millis
 from stacks.settings import Reach, Settings
 
 CHART: Final = "charts/store"
+
+# Of the documented ClusterIssuer, docs/cluster/cluster-issuers.yaml.
+SOLVER_LIMITS: Final = {"cpu": "50m", "memory": "64Mi"}
 
 # What does not change a rendered object: its edits must not touch a store.
 _NOT_DEPLOYED: Final = ("ci/", "tests/", "README.md", ".helmignore")
@@ -150,7 +154,21 @@ def caps(root: Path, settings: Settings) -> Caps:
         storage_bytes=parse_bytes(settings.quota_storage),
         defaults=sizes_in(values),
         host_domain=values["ingress"]["domain"],
+        beside=_beside(values),
     )
+
+
+def _beside(values: Mapping[str, Any]) -> dict[str, int]:
+    """Return the limits of what runs beside WordPress and MariaDB at a store's worst moment, by `cpu` and `memory`."""
+    running = [values["cron"]["resources"]["limits"]] * WEB_PODS
+    if values.get("backup", {}).get("enabled"):
+        running.append(values["backup"]["resources"]["limits"])
+    if values["ingress"]["tls"]["clusterIssuer"]:
+        running.append(SOLVER_LIMITS)
+    return {
+        "cpu": sum(parse_cpu_millis(str(limits["cpu"])) for limits in running),
+        "memory": sum(parse_bytes(str(limits["memory"])) for limits in running),
+    }
 
 
 def sizes_in(values: Mapping[str, Any]) -> Sizes:

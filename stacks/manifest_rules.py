@@ -19,6 +19,8 @@ from stacks.quantities import format_bytes, format_cpu_millis
 from stacks.yaml_document import KeyPath, YamlDocument
 
 STORES_PER_CELL: Final = 10
+# While an update runs.
+WEB_PODS: Final = 2
 
 _SUMS: Final[Mapping[str, tuple[SizeKey, SizeKey]]] = {
     "cpu": ("web.cpu", "database.cpu"),
@@ -35,7 +37,8 @@ class Caps:
     `host_domain` is the domain below which the platform gives every store its host; None: not known.
     `defaults` are the sizes of the environment's values, for blocks that name none; without them only what a block
     names is summed up. An update starts the new web pod before the old one ends, so there must be room for `web_pods`:
-    a store that just fits when it is made could never be updated.
+    a store that just fits when it is made could never be updated. `beside` is what runs beside WordPress and MariaDB
+    then, by `cpu` and `memory`: the scheduled tasks of each web pod, a backup, a certificate solver.
     """
 
     cpu_millis: int
@@ -43,7 +46,8 @@ class Caps:
     storage_bytes: int
     defaults: Sizes = field(default_factory=dict)
     host_domain: str | None = None
-    web_pods: int = 2
+    web_pods: int = WEB_PODS
+    beside: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, kind: str) -> int:
         """Return the cap of `cpu`, `memory` or `storage`."""
@@ -226,10 +230,13 @@ def _over_cap(draft: Draft, kind: str, caps: Caps, document: YamlDocument, envir
         return alone
     sizes = {**caps.defaults, **draft.sizes}
     parts = [(key, sizes[key], caps.web_pods if key.startswith("web.") else 1) for key in _SUMS[kind] if key in sizes]
-    total = sum(size * pods for _, size, pods in parts)
+    beside = caps.beside.get(kind, 0)
+    total = sum(size * pods for _, size, pods in parts) + beside
     if total <= cap:
         return []
     terms = " + ".join(f"{pods} x {key} {shown(size)}" for key, size, pods in parts).replace("1 x ", "")
+    if beside:
+        terms += f" + {shown(beside)} for scheduled tasks, backups and certificates"
     note = ", as an update runs two web pods for a while" if kind != "storage" else ""
     return [problem(given[-1], f"{kind} {shown(total)} ({terms}{note})")]
 

@@ -10,12 +10,17 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from sandbox import cache, contents, images, instance, programs
 from sandbox.progress import Progress, silent
 
 from .sandbox.images.container import Image, unpack
+
+# A claim is about what is true, not about how busy the machine is.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 ROOT = Path(__file__).parent.parent
 SANDBOX = "test"

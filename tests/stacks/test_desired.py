@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from charts import quota
 from components.objects import Destination
 from stacks import desired, settings
 from stacks.desired import Plans
@@ -169,3 +170,16 @@ def test_overlaid_lists_are_replaced_and_mappings_merge() -> None:
     base = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
     assert desired.merge(base, {"a": {"c": [3]}}) == {"a": {"b": 1, "c": [3]}, "d": 1}
     assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+@pytest.mark.parametrize("environment", ["local", "prod"])
+def test_a_block_that_names_its_sizes_as_they_are_by_default_fits(environment: str) -> None:
+    """What the environment gives everybody must be within the caps, with all that runs beside."""
+    found = desired.caps(ROOT, settings.load(ROOT, environment))
+    for kind, total in (("cpu", found.cpu_millis), ("memory", found.memory_bytes)):
+        web, database = found.defaults[f"web.{kind}"], found.defaults[f"database.{kind}"]
+        assert 2 * web + database + found.beside[kind] <= total, kind
+
+
+def test_the_solver_that_is_counted_is_the_documented_one() -> None:
+    assert quota.solver_of(ROOT / quota.ISSUERS)["resources"]["limits"] == desired.SOLVER_LIMITS

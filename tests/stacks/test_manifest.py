@@ -414,3 +414,18 @@ def test_every_environment_has_its_settings_and_its_values() -> None:
     for environment in environments(ROOT):
         assert (ROOT / f"Pulumi.{environment}.yaml").is_file()
         assert (ROOT / f"values/values-{environment}.yaml").is_file()
+
+
+def test_a_store_that_could_not_be_updated_beside_its_scheduled_tasks_is_refused(write) -> None:
+    """800m fit twice beside 400m, but not beside what else runs in the store's quota then."""
+    beside = Caps(
+        cpu_millis=2000, memory_bytes=4 * GI, storage_bytes=20 * GI, beside={"cpu": 250, "memory": 576 * 2**20}
+    )
+    text = GOOD + "    web: {{cpu: {cpu}}}\n    database: {{cpu: 400m}}\n"
+    load(write(text.format(cpu="675m")), "local", beside)
+    [told] = problems(write(text.format(cpu="676m")), beside)
+    assert told.startswith(
+        "stacks/local/stores.yaml:8: store 'tea-house-x7k2m': cpu 2002m (2 x web.cpu 676m + database.cpu 400m + 250m "
+        "for scheduled tasks, backups and certificates, as an update runs two web pods for a while) is over the 2 "
+        "CPU cap"
+    )
