@@ -167,6 +167,19 @@ class TestTold:
         assert "nothing to do" in project.stores("up").out
         assert removed(project, store_id)
 
+    def test_a_plugin_whose_archive_is_another(self, project: Project) -> None:
+        store_id = naming.new_store_id("checksum")
+        plugin = {"slug": "gift-cards", "version": "1.0.0", "url": "file:///etc/passwd", "sha256": "0" * 64}
+        values = project.root / "values/values-local.yaml"
+        before = values.read_text()
+        project.set_values(plugins=[plugin])
+        reason = self.broken(project, store_id)
+        assert "container install of pod" in reason
+        assert "file:///etc/passwd has the SHA-256" in reason
+        assert "nothing of it was installed" in reason
+        values.write_text(before)
+        self.healed(project, store_id)
+
     def test_a_database_image_that_is_not_there(self, project: Project) -> None:
         store_id = naming.new_store_id("dbimage")
         values = project.root / "values/values-local.yaml"
