@@ -167,11 +167,17 @@ def _staying(observation: Observation, store: Store) -> _Verdict:
     if store.id in observation.held:
         return _held(observation, store, differs)
     if differs:
-        return _Verdict(Action.UPDATE, changes=differs)
+        return _Verdict(Action.UPDATE, _interruption(observation.desired[store.id]), differs)
     if row is not None and row.status in ("Deleting", "Failed", "Provisioning"):
         taken_back = "its removal was taken back" if row.status == "Deleting" else None
         return _Verdict(Action.RETRY, taken_back or row.status_reason or f"it was {row.status}")
     return _Verdict(Action.UNTOUCHED)
+
+
+def _interruption(desired: DesiredStore) -> str | None:
+    """Return what people must know of an update that visitors notice."""
+    persistent = desired.release.values.get("wpContent", {}).get("mode") == "persistent"
+    return "wpContent is persistent, so the shop may be away until its new pod serves" if persistent else None
 
 
 def _held(observation: Observation, store: Store, differs: tuple[PropertyChange, ...]) -> _Verdict:

@@ -43,7 +43,7 @@ def store(state: str = "active") -> Store:
     return Store(id=TEA, name="tea", owner="alice", cell="01", title="Tea", admin_email="a@b.example", state=state)
 
 
-def desired(title: str = "Tea") -> DesiredStore:
+def desired(title: str = "Tea", **values: Any) -> DesiredStore:
     return DesiredStore(
         store_id=TEA,
         name="tea",
@@ -52,7 +52,7 @@ def desired(title: str = "Tea") -> DesiredStore:
         host="tea",
         protected=False,
         objects=store_objects(TEA, owner="alice", environment="local", quota=Quota(), surroundings=Surroundings()),
-        release=ReleaseSpec("./charts/store", {"store": {"title": title}}, 600),
+        release=ReleaseSpec("./charts/store", {"store": {"title": title}, **values}, 600),
     )
 
 
@@ -110,6 +110,16 @@ def test_a_store_whose_removal_was_taken_back_is_made_ready_again() -> None:
 def test_what_differs_is_updated_and_what_does_not_is_left_alone() -> None:
     assert action(seen(applied=desired("Old").to_dict(), rows=(row("Ready"),))) is Action.UPDATE
     assert action(seen(applied=desired().to_dict(), rows=(row("Ready"),))) is Action.UNTOUCHED
+
+
+def test_an_update_that_stops_the_shop_says_so() -> None:
+    observation = seen(applied=desired("Old").to_dict(), rows=(row("Ready"),))
+    (quiet,) = observations.plan_stores(observation)
+    assert quiet.reason is None
+    kept = desired(wpContent={"mode": "persistent"})
+    (told,) = observations.plan_stores(replace(observation, desired={TEA: kept}))
+    assert told.action is Action.UPDATE
+    assert told.reason == "wpContent is persistent, so the shop may be away until its new pod serves"
 
 
 def test_a_tombstone_deletes_at_once_where_nothing_is_protected() -> None:
