@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
 
-from audit import admins, probe
+from audit import admins, backups, probe
 from audit import held as holding
 from audit import observation as observations
 from audit import target as targets
@@ -30,7 +30,7 @@ from audit.records import Actor, NewEntry, RunRequest, StoreRow, Usage
 from audit.run import PROBES, ProgressEvent, Report, Run, RunResult, StoreResult
 from audit.target import Target
 from audit.tickets import Issued, TicketRun, check_validity
-from audit.upgrade_plan import PARALLEL, UpgradePlan, plan_rollback, plan_upgrade
+from audit.upgrade_plan import PARALLEL, Step, UpgradePlan, plan_rollback, plan_upgrade
 from audit.upgrades import StoreUpgrade, Upgrade, UpgradeResult, refuse_crossing
 from audit.waiting import Waiting
 from components import naming
@@ -224,7 +224,12 @@ class Gate:
         overwrite_drift: bool = False,
         report: Report = lambda _event: None,
     ) -> UpgradeResult:
-        """Carry out an upgrade or a rollback as planned; what went wrong with single stores is in the result."""
+        """Carry out an upgrade or a rollback as planned; what went wrong with single stores is in the result.
+
+        Raises UsageError before anything is changed where a backup is to be taken and the environment makes none.
+        """
+        if plan.backup and plan.steps:
+            _require_backups(self, plan)
 
         def start() -> Run:
             return self._run(actor, report, Run, overwrite_drift=overwrite_drift)
@@ -235,9 +240,18 @@ class Gate:
             asked = self.request_of(run.manifest, run.run_id, actor, reason, key)
             return replace(asked, fingerprint=fingerprint)
 
-        if plan.backup:
-            raise UsageError(f"stores {plan.kind}", "no backup is configured", "pass --no-backup to go on without")
-        upgrade = Upgrade(self.root, self.engine, self.cluster, plan, start, request, lambda _step: {}, report)
+        def prepare(step: Step) -> Mapping[str, object]:
+            if not plan.backup:
+                return {}
+
+            def tell(text: str) -> None:
+                report(ProgressEvent(step.store_id, text))
+
+            note = reason or f"before the {plan.kind} to image {step.after}"
+            tell("taking a backup")
+            return {"backup": backups.take(self, step.store_id, "pre-upgrade", actor=actor, note=note, tell=tell)}
+
+        upgrade = Upgrade(self.root, self.engine, self.cluster, plan, start, request, prepare, report)
         return upgrade.carry_out()
 
     def _looked(self, *, overwrite_drift: bool) -> Observation:
@@ -416,6 +430,19 @@ def _owner_limits(manifest: Manifest) -> dict[str, OwnerLimits]:
         owner.name: OwnerLimits(stores=owner.limits.stores, creates_per_hour=owner.limits.creates_per_hour)
         for owner in manifest.owners
     }
+
+
+def _require_backups(gate: Gate, plan: UpgradePlan) -> None:
+    """Raise UsageError where an upgrade could take no backup."""
+    try:
+        backups.server_of(gate)
+    except UsageError as error:
+        problem = error.problems[0]
+        raise UsageError(
+            f"stores {plan.kind}",
+            f"no backup can be taken before: {problem.where} {problem.what}",
+            f"{problem.cure}; or pass --no-backup to go on without one",
+        ) from None
 
 
 def _order(manifest: Manifest, rows: dict[str, StoreRow]) -> list[str]:

@@ -18,11 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 from audit import aftermath, anchors, provenance, repair, spool
 from audit import observation as observations
-from audit import schema as schemas
 from audit.anchors import Keeper
 from audit.backup_server import BackupServer
 from audit.engine import Engine, EngineResult, Step
@@ -30,11 +29,9 @@ from audit.entrance import Entrance
 from audit.ledger import Ledger
 from audit.losses import losses
 from audit.observation import Observation
-from audit.plan import Action, StorePlan, changes
+from audit.plan import Action, StorePlan
 from audit.probe import Answer
 from audit.records import (
-    STORE_ROLLBACK,
-    STORE_UPGRADE,
     Actor,
     Admission,
     Change,
@@ -45,9 +42,9 @@ from audit.records import (
     StoreOutcome,
     StoreRecord,
 )
+from audit.takeback import Work, take_back
 from audit.waiting import Waiting, stopped
 from components import desired, naming
-from components.desired import DesiredStore
 from stacks import platform_key
 from stacks.cluster import Cluster
 from stacks.desired import environment_values
@@ -71,8 +68,6 @@ PROBES: Final = 16
 PATIENCE_S: Final = 5.0
 """How long a store that nothing is to be done to may take to answer before the run takes it up."""
 _FINE: Final = Answer(ok=True, detail="")
-# What can be gone back from: the store was something before. A new owner holds its slot whatever the pods do.
-TAKEN_BACK: Final = frozenset({"store.update", "store.retry", STORE_UPGRADE, STORE_ROLLBACK})
 _TOLD: Final = frozenset({desired.NAMESPACE, desired.CREDENTIALS, desired.RELEASE})
 
 
@@ -137,15 +132,6 @@ class Scope:
         )
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What the engine was asked to do with one cell."""
-
-    observation: Observation
-    cell: str
-    options: RunOptions
-
-
 @dataclass
 class Run:
     """One run. Not to be used twice."""
@@ -163,7 +149,7 @@ class Run:
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")
     _began: dict[str, float] = field(default_factory=dict)
     _touched: set[str] = field(default_factory=set)
-    _scope: Scope | None = None
+    scope: Scope | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _answers: dict[str, Answer] = field(default_factory=dict)
 
@@ -174,7 +160,7 @@ class Run:
 
     def carry_out(self, request: RunRequest, leases: Sequence[Lease], scope: Scope | None = None) -> RunResult:
         """Do it all, or what of it is in the scope, under leases that are held until this returns."""
-        self._scope = scope
+        self.scope = scope
         observation = self._observe(leases)
         stores = observations.plan_stores(observation)
         if scope is None:
@@ -319,69 +305,18 @@ class Run:
         with ThreadPoolExecutor(max_workers=PROBES) as pool:
             for outcome in pool.map(lambda change: self._await(observation, change), waiting):
                 outcomes[outcome.store_id] = outcome
-        if self._scope is not None:
-            named = self._scope.failed
+        if self.scope is not None:
+            named = self.scope.failed
             outcomes = {
                 store_id: replace(outcome, reason=f"{named(store_id)}: {outcome.reason}")
                 if outcome.outcome == "failure"
                 else outcome
                 for store_id, outcome in outcomes.items()
             }
-        return outcomes | self._taken_back(_Work(observation, cell, options), mine, outcomes, result)
-
-    def _taken_back(
-        self, work: _Work, mine: Mapping[str, Change], outcomes: Mapping[str, StoreOutcome], result: EngineResult
-    ) -> dict[str, StoreOutcome]:
-        """Bring stores whose change failed back to what was applied before, and return how that went.
-
-        Else a release would stay half done: its new pods go on failing, and take the room that a backup needs. What
-        failed only to answer is taken back in an upgrade alone, and never across a change of its database.
-        """
-        before = {
-            store_id: applied
-            for store_id, change in mine.items()
-            if change.action in TAKEN_BACK
-            and outcomes[store_id].outcome == "failure"
-            and (applied := work.observation.applied(store_id)) is not None
-            # Else it was to become what it had been, so there is nothing to go back to.
-            and changes(applied, work.observation.desired[store_id])
-            and (store_id in result.failures or (self._scope is not None and not self._crossed(store_id, applied)))
-        }
-        if not before or self._cancelled.is_set():
-            return {}
-        for store_id in before:
-            self.tell(store_id, f"{outcomes[store_id].reason}; rolling back", "Provisioning")
-        options = replace(work.options, frozen={**work.options.frozen, **before}, marked={})
-        # The failed change may have added something to their state, so that is looked at anew.
-        held = self.engine.snapshot(work.cell).urns
-        targets = [urn for store_id in before for urn in held.get(store_id, ())]
-        try:
-            back = self.engine.up(work.cell, options, work.observation.store_ids, self.on_step, targets=targets)
-        except StoresError as error:
-            return {store_id: _not_taken_back(outcomes[store_id], str(error)) for store_id in before}
-        with ThreadPoolExecutor(max_workers=PROBES) as pool:
-            found = pool.map(lambda store_id: self._after_return(outcomes[store_id], before[store_id], back), before)
-            return {outcome.store_id: outcome for outcome in found}
-
-    def _after_return(self, outcome: StoreOutcome, applied: Mapping[str, Any], back: EngineResult) -> StoreOutcome:
-        """Return the outcome of a failed change that was taken back, with whether the store serves as before."""
-        store_id, tag = outcome.store_id, applied["release"]["values"]["image"]["tag"]
-        if store_id in back.failures or back.cancelled:
-            return _not_taken_back(outcome, back.failures.get(store_id, "the run was stopped"))
-        was = DesiredStore.from_dict(applied, timeout_s=self.settings.release_timeout_seconds)
-        answer = self._waiting.poll(was, self.settings.ready_timeout_seconds)
-        if answer is None or not answer.ok:
-            return _not_taken_back(outcome, answer.detail if answer is not None else "the run was stopped")
-        # After an upgrade the manifest says the old image again. After `up` it does not, so the store is Failed still.
-        status: Status = "Failed" if self._scope is None else "Ready"
-        reason = f"{outcome.reason}; it was rolled back, and serves with image {tag} as before"
-        self.tell(store_id, f"rolled back; {was.url} answers", status)
-        return replace(outcome, status=status, reason=reason, url=was.url, content=answer.content)
-
-    def _crossed(self, store_id: str, applied: Mapping[str, Any]) -> bool:
-        """Return whether the database has been updated since, so that the image of before would not fit it."""
-        tag = applied["release"]["values"]["image"]["tag"]
-        return schemas.crossing(schemas.ask(self.cluster, store_id), tag) is not None
+        if self._cancelled.is_set():
+            return outcomes
+        work = Work(observation, cell, options, mine, outcomes, result.failures)
+        return outcomes | take_back(self, work)
 
     def _not_done(self, observation: Observation, store_id: str, error: StoresError) -> StoreOutcome:
         """Return the outcome of a change when the engine failed as a whole; an untouched store is as before."""
@@ -406,9 +341,9 @@ class Run:
             if first.failures or first.cancelled:
                 return first
         targets: list[str] = []
-        if self._scope is not None:
+        if self.scope is not None:
             held = observation.snapshots[cell].urns
-            targets = [urn for store_id in self._scope.metadata for urn in held.get(store_id, ())]
+            targets = [urn for store_id in self.scope.metadata for urn in held.get(store_id, ())]
         if options.marked:
             # The engine compares what the program says, and of held stores the program says nothing new. The mark is
             # taken away again at once, so that a plain `pulumi up` finds nothing to do.
@@ -461,7 +396,7 @@ class Run:
         ]
         wanted = [observation.desired[store.store_id] for store in active]
         with ThreadPoolExecutor(max_workers=PROBES) as pool:
-            answers = list(pool.map(lambda store: self._waiting.poll(store, PATIENCE_S), wanted))
+            answers = list(pool.map(lambda store: self.waiting.poll(store, PATIENCE_S), wanted))
         self._answers = {
             store.store_id: answer for store, answer in zip(active, answers, strict=True) if answer is not None
         }
@@ -489,25 +424,26 @@ class Run:
         return lacking
 
     @property
-    def _waiting(self) -> Waiting:
+    def waiting(self) -> Waiting:
+        """How this run waits for stores."""
         return Waiting(self.cluster, self.entrance, self._cancelled, self.tell)
 
     def _await(self, observation: Observation, change: Change) -> StoreOutcome:
         if change.action == "store.delete":
-            return self._waiting.until_gone(change.store_id, self.settings.deletion_timeout_seconds)
+            return self.waiting.until_gone(change.store_id, self.settings.deletion_timeout_seconds)
         wanted = observation.desired[change.store_id]
-        outcome = self._waiting.until_sells(wanted, self.settings.ready_timeout_seconds)
+        outcome = self.waiting.until_sells(wanted, self.settings.ready_timeout_seconds)
         if outcome.outcome == "success" and _changes_image(change):
-            return self._waiting.until_database_fits(outcome)
+            return self.waiting.until_database_fits(outcome)
         return outcome
 
     def _failed(self, observation: Observation, change: Change, reason: str) -> StoreOutcome:
         """Return the outcome of a store that the engine could not bring up or remove, with the cluster's reasons."""
         if change.action == "store.delete":
-            left = self._waiting.what_is_left(change.store_id)
+            left = self.waiting.what_is_left(change.store_id)
             return StoreOutcome(change.store_id, "failure", "Deleting", reason=left or reason)
         store = observation.desired[change.store_id]
-        told = self._waiting.why_failed(store.store_id, store.host, reason)
+        told = self.waiting.why_failed(store.store_id, store.host, reason)
         self.tell(store.store_id, told, "Failed")
         return StoreOutcome(store.store_id, "failure", "Failed", reason=told, url=store.url)
 
@@ -519,9 +455,9 @@ class Run:
                 continue
             answer, wanted = self._answers.get(store.store_id), observation.desired[store.store_id]
             if answer is None:
-                results.append(_as_before(observation, store, "the run was stopped" if self._scope is None else None))
+                results.append(_as_before(observation, store, "the run was stopped" if self.scope is None else None))
                 continue
-            detail = None if answer.ok else self._waiting.why_not(wanted, answer)
+            detail = None if answer.ok else self.waiting.why_not(wanted, answer)
             status: Status = "Ready" if answer.ok else "Failed"
             self.ledger.mark(
                 self.settings.environment,
@@ -735,10 +671,6 @@ def _as_before(observation: Observation, store: StorePlan, reason: str | None) -
     if row is None:
         return StoreResult(store.store_id, store.action, "Pending", None, reason, 0.0)
     return StoreResult(store.store_id, store.action, row.status, row.url, reason, 0.0, row.content)
-
-
-def _not_taken_back(outcome: StoreOutcome, why: str) -> StoreOutcome:
-    return replace(outcome, status="Failed", reason=f"{outcome.reason}; rolling it back failed too: {why}")
 
 
 def _changes_image(change: Change) -> bool:

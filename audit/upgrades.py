@@ -219,7 +219,7 @@ def refuse_crossing(cluster: Cluster, plan: UpgradePlan) -> None:
             raise RefusedError(
                 f"store '{step.store_id}'",
                 f"image {step.after} cannot be gone back to alone: {why}",
-                "pass --restore-backup to put back the database of that time with it; what was sold since is lost",
+                "upgrade to a newer image that corrects the fault; see docs/upgrades.md for the way back with a backup",
             )
 
 

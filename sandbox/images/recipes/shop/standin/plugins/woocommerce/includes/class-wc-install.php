@@ -18,6 +18,14 @@ class WC_Install
 
     private const CAPABILITIES = ['manage_woocommerce', 'view_woocommerce_reports'];
 
+    /** After an update of the plugin's files: what the new version needs in the database. */
+    public static function check_version(): void
+    {
+        if (get_option('woocommerce_version') !== false && get_option('woocommerce_version') !== WC_VERSION) {
+            self::install();
+        }
+    }
+
     /** Everything is there that the plugin needs. It may run any number of times. */
     public static function install(): void
     {

@@ -20,6 +20,7 @@ final class WooCommerce
     {
         add_action('plugins_loaded', static fn () => do_action('woocommerce_loaded'), -1);
         add_action('init', [$this, 'init'], 0);
+        add_action('init', ['WC_Install', 'check_version'], 5);
         WC_Post_Types::hook();
         WC_Template::hook();
         WC_Admin_Product::hook();
@@ -32,10 +33,6 @@ final class WooCommerce
     public function init(): void
     {
         do_action('before_woocommerce_init');
-        // An update of the plugin's files: what the new version needs in the database.
-        if (get_option('woocommerce_version') !== false && get_option('woocommerce_version') !== WC_VERSION) {
-            WC_Install::install();
-        }
         do_action('woocommerce_init');
     }
 
