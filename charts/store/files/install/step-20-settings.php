@@ -45,7 +45,9 @@ declare_setting('timezone', $settings['timezone'], static function (string $time
 // WordPress takes no language whose pack is missing. Said at each start, for it is true at each start.
 $locale = $settings['locale'] === 'en_US' ? '' : $settings['locale'];
 if ($locale === '' || in_array($locale, get_available_languages(), true)) {
-    declare_option('locale', 'WPLANG', $locale);
+    declare_setting('locale', $settings['locale'], static function () use ($locale): void {
+        update_option('WPLANG', $locale);
+    });
 } else {
     say("there is no language pack $locale in wp-content/languages: texts are in English until the image has it");
 }
