@@ -228,6 +228,29 @@ def test_a_new_web_pod_serves_before_the_old_one_stops(rendered: Rendered) -> No
     assert rendered.pods()["wordpress"]["spec"]["terminationGracePeriodSeconds"] == 45
 
 
+def test_two_pods_never_share_a_wp_content_that_can_be_changed(chart: Chart) -> None:
+    rendered = chart.render({"wpContent": {"mode": "persistent"}})
+    assert rendered.one("Deployment", "wordpress")["spec"]["strategy"] == {"type": "Recreate"}
+    for name in ("wordpress-files", "install", "wordpress", "cron"):
+        paths = mounts(rendered.container(name))
+        assert paths["/var/www/html/wp-content"]["subPath"] == "wp-content", name
+        assert paths["/var/www/html/wp-content"]["name"] == "uploads", "no further volume, which the quota would count"
+    assert "validate_timestamps = 1" in rendered.one("ConfigMap", "wordpress-php")["data"]["store.ini"]
+    environment = {entry["name"]: entry.get("value") for entry in rendered.container("wordpress")["env"]}
+    assert "DISALLOW_FILE_MODS" not in environment["WORDPRESS_CONFIG_EXTRA"]
+    assert "define('DISALLOW_FILE_EDIT', true);" in environment["WORDPRESS_CONFIG_EXTRA"]
+
+
+def test_what_is_fetched_is_beside_the_uploads_and_only_the_install_sees_it(rendered: Rendered) -> None:
+    place = "/var/lib/store/packages"
+    assert mounts(rendered.container("install"))[place]["subPath"] == "packages"
+    assert [
+        name for name in ("wordpress-files", "wordpress", "cron") if place in mounts(rendered.container(name))
+    ] == []
+    environment = {entry["name"]: entry.get("value") for entry in rendered.container("wordpress")["env"]}
+    assert "define('DISALLOW_FILE_MODS', true);" in environment["WORDPRESS_CONFIG_EXTRA"]
+
+
 def test_the_new_pod_of_a_one_node_volume_starts_beside_the_old_one(chart: Chart, rendered: Rendered) -> None:
     pod = rendered.pods()["wordpress"]
     (term,) = pod["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]

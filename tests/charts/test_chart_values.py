@@ -291,6 +291,42 @@ def test_values_are_refused_from_their_bounds_on(
                 '"http://receiver.example.com"; set an https URL, or empty webhooks.ca.configMap'
             ),
         ),
+        (
+            {"woocommerce": ARCHIVE | {"sha256": ""}},
+            (
+                "woocommerce.url: https://example.com/b.zip, without woocommerce.sha256; "
+                "set both woocommerce.version and woocommerce.sha256, so that it can only be what was meant"
+            ),
+        ),
+        (
+            {"storefront": ARCHIVE | {"version": ""}},
+            (
+                "storefront.url: https://example.com/b.zip, without storefront.version; "
+                "set both storefront.version and storefront.sha256, so that it can only be what was meant"
+            ),
+        ),
+        (
+            {"woocommerce": {"sha256": "1" * 64}},
+            ("woocommerce.sha256: set, but woocommerce.url is empty; set woocommerce.url, or empty woocommerce.sha256"),
+        ),
+        (
+            {"plugins": [ARCHIVE | {"slug": "own"}, ARCHIVE | {"slug": "own"}]},
+            "plugins[1].slug: own is already plugins[0]; remove one of them",
+        ),
+        (
+            {"themes": [ARCHIVE | {"slug": "storefront"}]},
+            (
+                "themes[0].slug: storefront has a value of its own; "
+                "set storefront.version, storefront.url and storefront.sha256 instead"
+            ),
+        ),
+        (
+            {"web": {"replicas": 2}, "uploads": {"accessMode": "ReadWriteMany"}, "wpContent": {"mode": "persistent"}},
+            (
+                "wpContent.mode: persistent is for one web pod, and web.replicas is 2; "
+                "set web.replicas to 1, or wpContent.mode to immutable"
+            ),
+        ),
     ],
 )
 def test_a_mistake_that_no_schema_sees_is_refused_with_its_cure(
