@@ -20,7 +20,8 @@ _PULL: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName"
 _NOT_STARTED: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _MOUNT_EVENTS: Final = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
 _FULL_DISK: Final = re.compile(r"No space left on device|[Dd]isk is full|[Dd]isk full|errno: 28\b|Errcode: 28\b")
-_DENIED: Final = re.compile(r"Access denied for user '[^']*'@?")
+# Not of a local user: a server that is starting refuses its own health check so.
+_DENIED: Final = re.compile(r"Access denied for user '[^']*'@'(?!localhost')")
 _IMAGE_VALUES: Final = {"wordpress": "image.tag", "mariadb": "database.image.tag"}
 _VOLUME: Final = re.compile(
     r"disk: the volume of the (database|uploads) (?:is full: (\d+) of (\d+) MiB are free|has room again)"
@@ -176,7 +177,7 @@ def _pod(evidence: Evidence, pod: Object) -> Iterator[Cause]:
             )
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         yield from _container(pod, container)
-    if not _is_ready(pod):
+    if not _has_begun(pod):
         for event in _events_of(evidence, name, "Pod"):
             if event.get("reason") in _MOUNT_EVENTS:
                 yield Cause(1, f"pod {name} gets no volume: {_short(_said(event))}", "correct what it names")
@@ -290,6 +291,17 @@ def _component(pod: Object) -> str:
 def _is_ready(pod: Object) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any(found.get("type") == "Ready" and found.get("status") == "True" for found in conditions)
+
+
+def _has_begun(pod: Object) -> bool:
+    """Return whether a container of the pod came as far as its image: then its volumes and its network are there."""
+    status = pod.get("status") or {}
+    containers = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    states = [container.get("state") or {} for container in containers]
+    waiting = [(state.get("waiting") or {}).get("reason") for state in states]
+    return any(state and "waiting" not in state for state in states) or any(
+        reason not in (None, "ContainerCreating", "PodInitializing") for reason in waiting
+    )
 
 
 def _events_of(evidence: Evidence, name: str, kind: str) -> list[Object]:

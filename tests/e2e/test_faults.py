@@ -146,7 +146,7 @@ class TestAStoreThatWorked:
 @pytest.fixture(scope="module")
 def starting(make_project: Callable[[], Project]) -> Project:
     made = make_project()
-    made.configure(releaseTimeoutSeconds=60, readyTimeoutSeconds=15)
+    made.configure(releaseTimeoutSeconds=90, readyTimeoutSeconds=15)
     return made
 
 

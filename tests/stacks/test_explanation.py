@@ -146,6 +146,20 @@ def test_a_refused_password_is_told_though_all_pods_run() -> None:
     assert first(seen(web, logs=logs)).startswith("the database refuses WordPress' password: [Warning] Access denied")
 
 
+def test_a_server_that_refuses_its_own_health_check_while_it_starts_is_no_cause() -> None:
+    logs = {("tea-mariadb-0", "mariadb"): ["[Warning] Access denied for user 'none'@'localhost' (using password: NO)"]}
+    assert causes(seen(pod("mariadb"), logs=logs)) == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "told"), [("ContainerCreating", True), ("PodInitializing", True), ("ErrImagePull", False)]
+)
+def test_a_volume_that_is_not_mounted_is_told_until_it_is(state: str, *, told: bool) -> None:
+    events = [event("Pod", "tea-wordpress-0", "FailedMount", "timed out waiting for the condition")]
+    found = seen(pod(containerStatuses=[waiting(state)]), events=events)
+    assert ("gets no volume: FailedMount: timed out" in explain(found)) is told
+
+
 def test_a_pod_that_runs_and_is_not_ready_is_told_with_its_probe() -> None:
     web = pod(containerStatuses=[container(state={"running": {}})])
     events = [
