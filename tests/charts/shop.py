@@ -207,6 +207,11 @@ class Shop:
             uploads = self._inside("var/www/html/wp-content/uploads")
             uploads.mkdir()
             os.chown(uploads, USER, USER)
+        # The other part of the volume that has the uploads.
+        packages = self._inside("var/lib/store/packages")
+        if not packages.exists():
+            packages.mkdir(parents=True)
+            os.chown(packages, USER, USER)
         done = self.run("install")
         assert done.code == 0, done
         return done.out
