@@ -140,6 +140,7 @@ def here(make_project: Callable[[], Project], sandbox_instance: Instance) -> Ite
     with Outside(sandbox_instance) as outside:
         yield Neighbourhood(cluster, project, outside, listener)
     cluster.core.delete_namespace(PLATFORM)
+    cluster.api.close()
     project.stores("rm", A)
     project.stores("rm", B)
     assert project.stores("up").code == 0
