@@ -36,6 +36,7 @@ class Wanted:
     """A store as the manifest wants it."""
 
     url: str
+    sells: bool = False
 
     def to_dict(self) -> dict[str, str]:
         return {"url": self.url}
@@ -63,8 +64,8 @@ class World:
     def namespace(self, name: str) -> str | None:
         return name if self._namespace(name.removeprefix("store-")).exists() else None
 
-    def ask(self, store_id: str, _url: str) -> Answer:
-        return Answer(ok=self._namespace(store_id).exists(), detail="no answer")
+    def ask(self, store_id: str, _url: str, *, sells: bool) -> Answer:
+        return Answer(ok=self._namespace(store_id).exists() and not sells, detail="no answer")
 
     def existing(self) -> set[str]:
         return {i for i in IDS if self._namespace(i).exists() or self._state(i).exists()}
