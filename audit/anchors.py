@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,14 +108,17 @@ class Keeper:
         default = root / ".stores" / "anchors" / f"{environment}-{chain_id}.jsonl"
         return cls(files[0] if files else default, streams)
 
-    def check(self, end: Anchor) -> None:
-        """Raise AuditIncompleteError if the log is shorter than it was, or ends otherwise."""
+    def check(self, ask: Callable[[], Anchor]) -> None:
+        """Raise AuditIncompleteError if the log, whose end `ask` gives, is shorter than it was, or ends otherwise."""
         if self.file.exists():
-            check_follows(self.file, read(self.file), end)
+            # The file first: another run may keep a later end between the two.
+            earlier = read(self.file)
+            check_follows(self.file, earlier, ask())
 
-    def keep(self, end: Anchor, *, every: int = 1) -> bool:
+    def keep(self, ask: Callable[[], Anchor], *, every: int = 1) -> bool:
         """Leave the log's end kept if it has `every` entries more than at the last anchor; return whether it has."""
         earlier = read(self.file) if self.file.exists() else ()
+        end = ask()
         check_follows(self.file, earlier, end)
         if end.seq - max((anchor.seq for anchor in earlier), default=0) < every:
             return False

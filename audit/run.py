@@ -592,14 +592,14 @@ class Run:
 
     def _anchors(self) -> Keeper:
         """Return who keeps the log's anchors. Raises AuditIncompleteError if the log is not what it was."""
-        end = self.ledger.anchor()
-        keeper = Keeper.of(self.root, self.settings.environment, end.chain_id, os.environ.get(anchors.VARIABLE))
-        keeper.check(end)
+        chain_id, chosen = self.ledger.anchor().chain_id, os.environ.get(anchors.VARIABLE)
+        keeper = Keeper.of(self.root, self.settings.environment, chain_id, chosen)
+        keeper.check(self.ledger.anchor)
         return keeper
 
     def _anchor(self, keeper: Keeper) -> None:
         try:
-            keeper.keep(self.ledger.anchor())
+            keeper.keep(self.ledger.anchor)
         except (StoresError, OSError) as error:
             # The next run compares again; what the run did matters more than this.
             self.tell(None, f"the log's end could not be kept in {keeper.file}: {error}")
