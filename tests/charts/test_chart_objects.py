@@ -470,3 +470,8 @@ def test_the_notes_name_the_address_and_both_ways_to_the_credentials(chart: Char
     assert f"stores credentials {RELEASE}\n" in notes
     assert f"get secret {RELEASE}-credentials --output go-template='{{{{ index .data" in notes
     assert f"ServiceAccount {RELEASE}-store, which this chart makes only with serviceAccount.create=true" in notes
+    assert "DNS" not in notes
+    domains = {"ingress": {"domains": ["tea.example.org", "www.tea.example.org"]}}
+    notes = Chart(chart.helm, copy).render(domains).one("ConfigMap", "notes")["data"]["notes"]
+    assert "http://tea.example.org/wp-admin/" in notes
+    assert "a DNS record of tea.example.org, www.tea.example.org that leads to the same place as" in notes

@@ -19,7 +19,7 @@ from sandbox.instance import Instance
 from stacks.desired import merge
 
 ROOT = Path(__file__).parents[2]
-NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".stores", "tests", "__pycache__", ".*_cache", "*.egg-info")
+NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".stores", "tests", "__pycache__", ".*_cache", "*.egg-info")
 
 
 @dataclass(frozen=True)
