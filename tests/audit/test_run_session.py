@@ -1,0 +1,119 @@
+"""What every run does around its work: leases, what an earlier run could not write, and anchors.
+
+A real ledger; what lies behind engine and cluster is not asked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from audit import anchors, spool
+from audit.ledger import Ledger
+from audit.records import StoreOutcome
+from audit.run import ProgressEvent, Run
+from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, LockedError
+from stacks.settings import Settings
+from tests.audit.ledger_samples import ALICE, change, request, used
+
+SETTINGS = Settings(environment="prod", protected=False)
+READY = StoreOutcome("tea-1", "success", "Ready", url="http://x")
+
+
+class Runs:
+    """Runs over one ledger, and what they told."""
+
+    def __init__(self, root: Path, ledger: Ledger) -> None:
+        self.root, self.ledger, self.told = root, ledger, []
+
+    def new(self, run_id: str) -> Run:
+        fields: dict[str, Any] = {
+            "manifest": SimpleNamespace(stores=()),
+            "engine": None,
+            "cluster": None,
+            "entrance": None,
+        }
+        known = {name: value for name, value in fields.items() if name in Run.__dataclass_fields__}
+        return Run(
+            root=self.root,
+            settings=SETTINGS,
+            ledger=self.ledger,
+            actor=ALICE,
+            report=self._report,
+            run_id=run_id,
+            **known,
+        )
+
+    def _report(self, event: ProgressEvent) -> None:
+        self.told.append(event.text)
+
+    def anchored(self) -> list[int]:
+        file = self.root / ".stores/anchors" / f"prod-{self.ledger.anchor().chain_id}.jsonl"
+        return [anchor.seq for anchor in anchors.read(file)] if file.exists() else []
+
+
+@pytest.fixture
+def runs(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.delenv(anchors.VARIABLE, raising=False)
+    with Ledger.open(sqlite_url) as ledger:
+        yield Runs(tmp_path, ledger)
+
+
+def lose_the_database(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the run end as one whose database goes away between engine and outcome."""
+
+    def gone(*_: object, **__: object) -> None:
+        raise DatabaseUnreachableError("ledger", "gone", "start it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.ledger, "settle", gone)
+        run._settle({"tea-1": READY}, SimpleNamespace(snapshots={}))  # type: ignore[arg-type]
+
+
+def test_a_lost_database_costs_no_outcome(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = runs.new("run-1")
+    with first.session() as held:
+        runs.ledger.admit(request([change("tea-1")], run_id="run-1", leases=held))
+        with pytest.raises(AuditIncompleteError, match=r"tea-1 Ready.*it first settles from .*run-1\.json"):
+            lose_the_database(first, monkeypatch)
+    assert [run.run_id for run in runs.ledger.open_runs("prod")] == ["run-1"]
+    with runs.new("run-2").session():
+        assert runs.ledger.open_runs("prod") == [], "before anything else"
+    assert used(runs.ledger) == 1
+    assert [row.status for row in runs.ledger.stores("prod")] == ["Ready"]
+    assert any(text.startswith("settled run run-1 from") for text in runs.told)
+    assert spool.waiting(first._spool) == []
+
+
+def test_a_spool_that_cannot_be_read_stops_every_run(runs: Runs) -> None:
+    folder = runs.new("run-1")._spool
+    file = spool.keep(folder, "run-1", "prod", ALICE, [READY])
+    file.write_text("{")
+    with pytest.raises(AuditIncompleteError, match="until then nothing is changed"), runs.new("run-2").session():
+        pytest.fail("it went on")
+    with pytest.raises(AuditIncompleteError), runs.new("run-3").session():
+        pytest.fail("it went on, and the cell was not given back")
+
+
+def test_each_run_keeps_the_logs_end_and_refuses_one_that_was_cut(runs: Runs) -> None:
+    with runs.new("run-1").session() as held:
+        runs.ledger.admit(request([change("tea-1")], run_id="run-1", leases=held))
+        runs.ledger.settle("run-1", [READY])
+    assert runs.anchored() == [2]
+    with runs.new("run-2").session():
+        pass
+    assert runs.anchored() == [2], "nothing was written meanwhile"
+    end = runs.ledger.anchor()
+    file = runs.root / ".stores/anchors" / f"prod-{end.chain_id}.jsonl"
+    anchors.append(file, anchors.Anchor(end.chain_id, 9, "a" * 64, end.at))
+    with pytest.raises(AuditIncompleteError, match="it ended at 9"), runs.new("run-3").session():
+        pytest.fail("it went on")
+
+
+def test_of_two_sessions_one_is_told_and_both_are_in_the_log(runs: Runs) -> None:
+    with runs.new("run-1").session(), pytest.raises(LockedError, match="run run-1"), runs.new("run-2").session():
+        pytest.fail("it went on")
+    assert [(e.run_id, e.outcome) for e in runs.ledger.entries("prod")] == [("run-2", "denied")]
