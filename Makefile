@@ -30,7 +30,7 @@ test: $(READY) $(POSTURE) test-programs ## Run all tests, the end-to-end ones ag
 
 # One after the other: what is timed must have the machine for itself. The first failure does not keep the rest away.
 .PHONY: test-long
-test-long: $(READY) test-programs ## Full counts of the figures of docs/reliability.md, which it writes (about an hour)
+test-long: $(READY) test-programs ## Full counts of the figures of docs/reliability.md, which it writes (hours)
 	@code=0; \
 	$(BIN)/python -m bench || code=1; \
 	$(BIN)/pytest -m long --timeout 3600 tests || code=1; \
