@@ -75,7 +75,7 @@ class Points:
                 )
             except Exception:  # noqa: BLE001 - there is no log yet
                 return False
-            return text in log
+            return text in (log or "")
 
         eventually(said, f"{container} says {text!r}", within_s=300)
 
