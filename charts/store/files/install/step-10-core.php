@@ -17,22 +17,21 @@ require __DIR__ . '/lib.php';
  */
 function database_holds(mysqli $db): string
 {
-    if ($db->query("SHOW TABLES LIKE 'wp\\_options'")->num_rows === 0) {
-        return 'nothing';
-    }
+    $there = static fn (string $pattern): bool => $db->query("SHOW TABLES LIKE '$pattern'")->num_rows > 0;
     $count = static fn (string $from): int => (int) $db->query("SELECT COUNT(*) FROM $from")->fetch_row()[0];
-    if ($count("wp_options WHERE option_name = 'siteurl' AND option_value <> ''") === 1) {
+    if ($there('wp\\_options') && $count("wp_options WHERE option_name = 'siteurl' AND option_value <> ''") === 1) {
         return 'shop';
     }
     foreach (['wp_users', 'wp_posts'] as $table) {
-        if ($db->query("SHOW TABLES LIKE '$table'")->num_rows === 1 && $count($table) > 0) {
+        if ($there($table) && $count($table) > 0) {
             refuse(
                 "the database has {$count($table)} rows in $table, but no address of a shop in wp_options",
                 'nothing was changed; repair the database, or restore a backup of it',
             );
         }
     }
-    return 'tables';
+    // wp_options is not the first that is made: WordPress refuses to load with others and without it.
+    return $there('wp\\_%') ? 'tables' : 'nothing';
 }
 
 $db = connect_once();
