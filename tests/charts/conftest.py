@@ -71,8 +71,6 @@ def shop(chart: Chart, image_root: Path) -> Iterator[Shop]:
     }
     with running(image_root, chart, values, woocommerce=Path(real) if real else None) as shop:
         shop.install()
-        shop.activate()
-        shop.install()
         shop.serve()
         shop.application_password = shop.php(
             "return WP_Application_Passwords::create_new_application_password(1, ['name' => 'tests'])[0];"

@@ -47,6 +47,9 @@ class MailSink:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
+        # Closing alone leaves the port to the thread that waits on it.
+        with contextlib.suppress(OSError):
+            self.listening.shutdown(socket.SHUT_RDWR)
         self.listening.close()
 
     def _serve(self) -> None:
@@ -107,7 +110,9 @@ class _Conversation:
     _do_helo = _do_ehlo
 
     def _do_starttls(self, _rest: str) -> None:
-        assert self._sink.context is not None
+        if self._sink.context is None:
+            self._say(502, "not known")
+            return
         self._say(220, "go ahead")
         self._connection = self._sink.context.wrap_socket(self._connection, server_side=True)
         self._lines = self._connection.makefile("rb")

@@ -36,6 +36,7 @@ from tests.audit import mariadb_server
 from .rendering import RELEASE, Chart, Rendered
 
 USER: Final = 33
+CODE: Final = "/var/www/html"
 WEB_PORT: Final = 8080
 HOST: Final = f"{RELEASE}.127.0.0.1.nip.io"
 # What a shop may not call unless it is told to: the receiver and the mail server have private addresses.
@@ -51,6 +52,7 @@ SECRETS: Final = {
 # A folder with the real WooCommerce; nothing of it is part of this project.
 REAL_VARIABLE: Final = "STORES_TEST_WOOCOMMERCE"
 STOP_S: Final = 60
+STOPPING: Final = "/tmp/stopping"  # noqa: S108 - in the shop's own root
 WEB_LOG: Final = "/run/web.log"
 _CLONE_NEWNET: Final = 0x40000000
 
@@ -123,6 +125,7 @@ class Shop:
             for mount in container["volumeMounts"]:
                 files = self._volume(volumes.get(mount["name"], {}))
                 if files is None:
+                    self._make_volume(mount["mountPath"])
                     continue
                 target = mount["mountPath"]
                 for name, content in files.items():
@@ -184,21 +187,6 @@ class Shop:
             raise RuntimeError("the process ended as any other")
         return Done(1, "")
 
-    def activate(self) -> None:
-        """WooCommerce is active, as the steps between 30 and 49 leave it."""
-        self.php(
-            "require_once ABSPATH . 'wp-admin/includes/plugin.php';"
-            "if (is_plugin_active('woocommerce/woocommerce.php')) return 'active';"
-            "update_option('woocommerce_coming_soon', 'no');"
-            "update_option('woocommerce_default_country', 'DE:DE-BE'); update_option('woocommerce_currency', 'EUR');"
-            "update_option('woocommerce_cod_settings', ['enabled' => 'yes', 'title' => 'Cash on delivery']);"
-            "return activate_plugin('woocommerce/woocommerce.php');"
-        )
-        self.php(
-            "if (get_option('woocommerce_newly_installed') === 'yes') WC_Install::newly_installed();"
-            "flush_rewrite_rules(false);"
-        )
-
     def install(self) -> str:
         """Run the init containers; return the log of the install."""
         if not self._inside("var/www/html/wp-load.php").exists():
@@ -218,10 +206,11 @@ class Shop:
 
     def cron(self, rounds: int = 1, **variables: str) -> str:
         """Run the loop of the container `cron` for so many rounds, without its pauses; return its log."""
-        done = self.run(
-            "cron", "php", "/etc/store/cron/loop.php",
-            CRON_ROUNDS=str(rounds), CRON_QUEUE_SECONDS="0", CRON_INTERVAL_SECONDS="3600", **variables,
-        )  # fmt: skip
+        # As the container's first process does: what an earlier one was told to end by is gone.
+        if self.exists(STOPPING):
+            self.remove(STOPPING)
+        variables = {"CRON_QUEUE_SECONDS": "0", "CRON_INTERVAL_SECONDS": "3600"} | variables
+        done = self.run("cron", "php", "/etc/store/cron/loop.php", CRON_ROUNDS=str(rounds), **variables)
         assert done.code == 0, done
         return done.out
 
@@ -357,6 +346,9 @@ class Shop:
         target.write_bytes(content.encode() if isinstance(content, str) else content)
         target.chmod(0o644)
 
+    def exists(self, path: str) -> bool:
+        return self._inside(path).exists()
+
     def remove(self, path: str) -> None:
         self._inside(path).unlink()
 
@@ -365,6 +357,13 @@ class Shop:
 
     def _inside(self, path: str) -> Path:
         return Path(f"/proc/{self.pid}/root{self.root}") / path.removeprefix("/")
+
+    def _make_volume(self, path: str) -> None:
+        """Make an empty volume of the pod, which its user may write."""
+        folder = self._inside(path)
+        if not folder.exists() and not path.startswith(CODE):
+            folder.mkdir(parents=True)
+            os.chown(folder, USER, USER)
 
     def _volume(self, volume: Mapping[str, Any]) -> dict[str, str] | None:
         if "configMap" in volume:

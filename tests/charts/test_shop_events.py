@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +26,8 @@ def told(shop: Shop, after: int) -> list[tuple[str, dict[str, Any]]]:
 @contextlib.contextmanager
 def plugin(shop: Shop, code: str) -> Iterator[None]:
     """Load a piece of PHP with every request, as somebody's plugin would be."""
-    path = "/var/www/html/wp-content/mu-plugins/zz-test.php"
+    # A name that was never used: the web server's cache takes a file for what it was when it was first read.
+    path = f"/var/www/html/wp-content/mu-plugins/zz-test-{uuid.uuid4().hex}.php"
     shop.write(path, f"<?php {code}")
     try:
         yield

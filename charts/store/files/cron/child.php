@@ -26,19 +26,27 @@ final class Child
     {
         $process = proc_open(
             [PHP_BINARY, $script],
-            [0 => ['file', '/dev/null', 'r'], 1 => ['pipe', 'w'], 2 => ['redirect', 1]],
+            [0 => ['file', '/dev/null', 'r'], 1 => ['pipe', 'w'], 2 => ['pipe', 'w']],
             $pipes,
         );
         if ($process === false) {
             $this->problems->report($topic, basename($script) . ' could not be started');
             return false;
         }
-        stream_set_blocking($pipes[1], false);
-        $output = '';
+        // WordPress tells visitors of an error in a page, and the log what it was.
+        $output = [1 => '', 2 => ''];
+        foreach (array_keys($output) as $number) {
+            stream_set_blocking($pipes[$number], false);
+        }
+        $read = static function () use (&$output, $pipes): void {
+            foreach ($output as $number => $text) {
+                $output[$number] = substr($text . stream_get_contents($pipes[$number]), -self::OUTPUT_BYTES);
+            }
+        };
         $deadline_s = hrtime(true) / 1e9 + $limit_s;
         $ended = null;
         while (true) {
-            $output = substr($output . stream_get_contents($pipes[1]), -self::OUTPUT_BYTES);
+            $read();
             $status = proc_get_status($process);
             if (!$status['running']) {
                 break;
@@ -55,15 +63,16 @@ final class Child
             }
             usleep(50_000);
         }
-        $output = substr($output . stream_get_contents($pipes[1]), -self::OUTPUT_BYTES);
-        fclose($pipes[1]);
+        $read();
+        array_map(fclose(...), array_slice($pipes, 0));
         proc_close($process);
         if ($status['exitcode'] === 0) {
             $this->problems->report($topic, null);
             return true;
         }
         $how = $status['signaled'] ? "was ended by signal {$status['termsig']}" : "ended with code {$status['exitcode']}";
-        $words = trim(mb_substr(mb_scrub(strip_tags($output)), -300));
+        $page = strip_tags(preg_replace('#<(style|script)\b.*?(</\1>|$)#si', '', $output[1]));
+        $words = mb_substr(trim(mb_scrub(trim($output[2]) !== '' ? $output[2] : $page)), -400);
         $this->problems->report(
             $topic,
             basename($script) . " $how" . ($ended === null ? '' : ", because $ended") . ($words === '' ? '' : ": $words"),

@@ -29,7 +29,9 @@ final class Problems
             return;
         }
         $what = mb_substr(trim(preg_replace('/\s+/', ' ', $what)), 0, 500);
-        if ($before === null || $before['what'] !== $what || $now_s - $before['said'] >= self::REPEAT_S) {
+        // Times, process ids and milliseconds differ each time, and make no other problem of it.
+        $kind = static fn (string $text): string => preg_replace('/\d+|\b[A-Z][a-z]{2}-/', '#', $text);
+        if ($before === null || $kind($before['what']) !== $kind($what) || $now_s - $before['said'] >= self::REPEAT_S) {
             ($this->say)("$topic: $what");
             $before = ['what' => $what, 'since' => $before['since'] ?? $now_s, 'said' => $now_s];
         }

@@ -13,7 +13,7 @@ require_once __DIR__ . '/store-platform.php';
 
 const SMTP_PASSWORD_FILE = '/etc/store/smtp/password';
 
-/** A visitor waits while the mail of an order is handed over. PHPMailer's own limit is five minutes. */
+/** A visitor waits while the mail of an order is handed over. PHPMailer's own limits are five minutes for each answer. */
 const SMTP_TIMEOUT_S = 15;
 
 add_action('phpmailer_init', static function ($mailer): void {
@@ -25,6 +25,7 @@ add_action('phpmailer_init', static function ($mailer): void {
     $mailer->Host = $mail['host'];
     $mailer->Port = $mail['port'];
     $mailer->Timeout = SMTP_TIMEOUT_S;
+    $mailer->getSMTPInstance()->Timelimit = SMTP_TIMEOUT_S;
     $mailer->SMTPDebug = 0;
     // `starttls`: a server that does not offer it is not spoken to. `none`: not even tried, so that it is no surprise.
     $mailer->SMTPSecure = ['starttls' => 'tls', 'tls' => 'ssl', 'none' => ''][$mail['encryption']];

@@ -31,7 +31,7 @@ function health(): array
     $waiting = $wpdb->get_row(
         "SELECT SUM(state IN ('open', 'ready')) AS pending, SUM(state = 'refused') AS refused,"
         . " TIMESTAMPDIFF(SECOND, MIN(IF(state IN ('open', 'ready'), occurred_at, NULL)), UTC_TIMESTAMP()) AS oldest_s"
-        . " FROM {$wpdb->prefix}" . Outbox::TABLE,
+        . " FROM {$wpdb->prefix}" . Outbox::TABLE . " WHERE state IN ('open', 'ready', 'refused')",
         ARRAY_A,
     ) ?: [];
     $wpdb->suppress_errors($suppressed);
