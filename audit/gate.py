@@ -6,7 +6,7 @@ Fail closed: an intent is committed before the engine starts, and without the le
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -139,11 +139,13 @@ class Gate:
         idempotency_key: str | None = None,
         overwrite_drift: bool = False,
         override_limits: bool = False,
+        without_final_backup: Collection[str] = (),
         report: Report = lambda _event: None,
     ) -> RunResult:
         """Bring every store to what the manifest says, within the limits, and put it on record.
 
         Held stores are left alone, unless `overwrite_drift` brings them back too.
+        `without_final_backup` names tombstoned stores that may go although they cannot be backed up.
         `override_limits`: past the limits, for the given reason; raises RefusedError unless the actor is an admin.
 
         Raises before anything was changed; what went wrong with single stores is in the result.
@@ -151,6 +153,7 @@ class Gate:
         if override_limits:
             admins.require(self.settings.admins, actor, "pass a limit", f"environment {self.environment}")
         run = self._run(actor, report, Run, overwrite_drift=overwrite_drift)
+        run.without_final_backup = frozenset(without_final_backup)
         request = self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key)
         return run.execute(replace(request, override_reason=reason or "") if override_limits else request)
 
@@ -253,6 +256,10 @@ class Gate:
 
         upgrade = Upgrade(self.root, self.engine, self.cluster, plan, start, request, prepare, report)
         return upgrade.carry_out()
+
+    def new_run(self, actor: Actor, report: Report) -> Run:
+        """Return a run that has not begun, with the manifest as it is on disk."""
+        return self._run(actor, report, Run)
 
     def _looked(self, *, overwrite_drift: bool) -> Observation:
         """Return what there is, checked, with which stores are held."""

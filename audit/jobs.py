@@ -21,6 +21,8 @@ SLICE_S: Final = 5
 # What neither the Job's controller nor we could remove, the cluster's own collector does.
 LEFTOVER_S: Final = 600
 LOG_LINES: Final = 40
+# A pod that no node takes, or whose volume does not come, is not worth the hours that its work may take.
+START_TIMEOUT_S: Final = 300
 _READ_TIMEOUT_S: Final = 20
 # The kubelet tries these again and again, but a Job's template does not change: no try will go better.
 _HOPELESS: Final = frozenset({"CreateContainerConfigError", "ErrImageNeverPull", "InvalidImageName"})
@@ -32,9 +34,9 @@ T = TypeVar("T")
 class JobResult:
     """How a Job ended.
 
-    `reason` says why it did not succeed, in one sentence. `message` is what its last container wrote to its termination
-    log, and `output` that container's whole log where it was asked for. `log_tail` has the last lines of every
-    container that ran, each with the container's name in front.
+    `reason` says why it did not succeed, in one sentence, and `container` is the one that failed or was at work.
+    `message` is what its last container wrote to its termination log, and `output` that container's whole log where it
+    was asked for. `log_tail` has the last lines of every container that ran, each with the container's name in front.
     """
 
     succeeded: bool
@@ -42,6 +44,7 @@ class JobResult:
     message: str = ""
     output: str = ""
     reason: str | None = None
+    container: str | None = None
     cancelled: bool = False
 
 
@@ -54,6 +57,7 @@ def run(
     on_created: Callable[[Mapping[str, Any]], None] | None = None,
     on_wait: Callable[[str], None] = lambda _text: None,
     whole_output: bool = False,
+    start_timeout_s: int = START_TIMEOUT_S,
 ) -> JobResult:
     """Run a Job to its end and return how that was; the Job and its pods do not exist afterwards.
 
@@ -66,6 +70,7 @@ def run(
         if on_created is not None:
             on_created(live)
         watch = _Watch(cluster, live["metadata"]["namespace"], live["metadata"]["name"], on_wait)
+        watch.start_timeout_s = start_timeout_s
         return watch.until_over(timeout_s, cancelled or threading.Event(), whole_output=whole_output)
 
 
@@ -111,10 +116,12 @@ class _Watch:
         self._name = name
         self._on_wait = on_wait
         self._told = ""
+        self.start_timeout_s = START_TIMEOUT_S
 
     def until_over(self, timeout_s: int, cancelled: threading.Event, *, whole_output: bool) -> JobResult:
         # The Job ends itself at its deadline; this one is for a cluster that does not get to it.
         deadline = time.monotonic() + timeout_s + 2 * SLICE_S
+        start_by = time.monotonic() + self.start_timeout_s
         while not cancelled.is_set():
             job = self._seen(deadline)
             if job is None:
@@ -124,12 +131,15 @@ class _Watch:
             hopeless = _hopeless(pods)
             if verdict is None and hopeless is None and time.monotonic() > deadline:
                 verdict = (False, f"it has not ended within {timeout_s} s")
+            if verdict is None and time.monotonic() > start_by and _last_container(pods) is None:
+                verdict = (False, f"it has not begun within {self.start_timeout_s} s")
             if verdict is not None or hopeless is not None:
                 succeeded, reason = verdict or (False, hopeless)
                 return self._result(pods, reason, succeeded=succeeded, whole_output=whole_output)
             self._tell(pods)
         pods = self._pods()
-        return JobResult(succeeded=False, log_tail=self._tails(pods), reason="it was stopped", cancelled=True)
+        tail, container = self._tails(pods), _last_container(pods)
+        return JobResult(succeeded=False, log_tail=tail, reason="it was stopped", container=container, cancelled=True)
 
     def _seen(self, deadline: float) -> Any:
         """Return the Job after its next change, or after one slice; None when it is gone."""
@@ -188,7 +198,7 @@ class _Watch:
         if whole_output and pods:
             last = pods[-1]
             output = self._log(last.metadata.name, last.spec.containers[-1].name, None)
-        return JobResult(succeeded, self._tails(pods), _message(pods), output, told)
+        return JobResult(succeeded, self._tails(pods), _message(pods), output, told, _last_container(pods))
 
     def _tails(self, pods: Sequence[Any]) -> tuple[str, ...]:
         lines: list[str] = []
@@ -269,6 +279,12 @@ def _failure(pods: Sequence[Any]) -> str:
         if pod.status.reason:
             return f"pod {pod.metadata.name}: {pod.status.reason} {pod.status.message or ''}".strip()
     return ""
+
+
+def _last_container(pods: Sequence[Any]) -> str | None:
+    """Return the last container of the newest pod that has begun: they run one after the other."""
+    begun = [status for pod in pods[-1:] for status in _statuses(pod) if status.state and not status.state.waiting]
+    return begun[-1].name if begun else None
 
 
 def _message(pods: Sequence[Any]) -> str:

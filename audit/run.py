@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from audit import aftermath, anchors, provenance, repair, spool
+from audit import aftermath, anchors, backups, provenance, repair, spool
 from audit import observation as observations
 from audit.anchors import Keeper
 from audit.backup_server import BackupServer
@@ -37,6 +37,7 @@ from audit.records import (
     Change,
     Holder,
     Lease,
+    NewEntry,
     RunRequest,
     Status,
     StoreOutcome,
@@ -47,7 +48,7 @@ from audit.waiting import Waiting, stopped
 from components import desired, naming
 from stacks import platform_key
 from stacks.cluster import Cluster
-from stacks.desired import environment_values
+from stacks.desired import Plans, environment_values
 from stacks.errors import (
     AuditIncompleteError,
     CancelledError,
@@ -146,6 +147,8 @@ class Run:
     actor: Actor
     report: Report
     overwrite_drift: bool = False
+    without_final_backup: frozenset[str] = frozenset()
+    """Stores that may be removed although they cannot be backed up."""
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")
     _began: dict[str, float] = field(default_factory=dict)
     _touched: set[str] = field(default_factory=set)
@@ -259,9 +262,11 @@ class Run:
         self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission
     ) -> dict[str, StoreOutcome]:
         """Run the engine over every cell with admitted changes, then wait for its stores."""
-        admitted = {change.store_id: change for change in admission.admitted}
+        outcomes = self._final_backups(observation, admission)
+        going = tuple(change for change in admission.admitted if change.store_id not in outcomes)
+        admission = replace(admission, admitted=going)
+        admitted = {change.store_id: change for change in going}
         options = self._options(observation, stores, admission)
-        outcomes: dict[str, StoreOutcome] = {}
         for cell in sorted({change.cell for change in admitted.values()}):
             mine = {store_id: change for store_id, change in admitted.items() if change.cell == cell}
             for store_id, change in mine.items():
@@ -275,6 +280,57 @@ class Run:
                 self._settle({**rest, **outcomes}, observation)
                 raise
         return outcomes
+
+    def _final_backups(self, observation: Observation, admission: Admission) -> dict[str, StoreOutcome]:
+        """Back up every store that is about to be removed; return the outcomes of those that must stay."""
+        values = environment_values(self.root, self.settings.environment)
+        if not (values["backup"]["enabled"] and self.settings.final_backups):
+            return {}
+        failed: dict[str, StoreOutcome] = {}
+        for change in admission.admitted:
+            row = observation.rows.get(change.store_id)
+            if change.action != "store.delete":
+                continue
+            if row is None or row.ready_at is None:
+                self.tell(change.store_id, "it never sold, so there is nothing to back up")
+            elif self.cluster.namespace(naming.namespace(change.store_id)) is None:
+                self.tell(change.store_id, "its namespace is gone, so there is nothing to back up")
+            elif change.store_id in self.without_final_backup:
+                self.tell(change.store_id, "removed without a last backup, as was asked")
+            elif (reason := self._final_backup(change)) is not None:
+                cure = f"correct the cause, or run `stores up --without-final-backup {change.store_id}`"
+                told = f"it stays, because its last backup failed: {reason}; {cure}"
+                self.tell(change.store_id, told, "Deleting")
+                failed[change.store_id] = StoreOutcome(change.store_id, "failure", "Deleting", reason=told)
+        return failed
+
+    def _final_backup(self, change: Change) -> str | None:
+        """Return why a store's last backup failed, or None; it is on record either way."""
+        entry = NewEntry(
+            actor=self.actor,
+            action=backups.STORE_BACKUP,
+            outcome="unknown",
+            environment=self.settings.environment,
+            store_id=change.store_id,
+            owner=change.owner,
+            run_id=self.run_id,
+            metadata={"backup": "final"},
+        )
+        self.ledger.record(entry)
+        try:
+            summary = backups.make(
+                self.cluster,
+                change.store_id,
+                "final",
+                cancelled=self._cancelled,
+                tell=lambda text: self.tell(change.store_id, text),
+            )
+        except StoresError as error:
+            self.ledger.record(replace(entry, outcome="failure", reason=str(error)))
+            return str(error)
+        facts = {**entry.metadata, "snapshot": summary["snapshot_id"]}
+        self.ledger.record(replace(entry, outcome="success", metadata=facts))
+        return None
 
     def _apply_cell(
         self, observation: Observation, cell: str, options: RunOptions, mine: Mapping[str, Change]
@@ -422,6 +478,22 @@ class Run:
         for store_id in store_ids:
             repair.restart_stuck(self.cluster, store_id, self.tell)
         return lacking
+
+    @property
+    def cancelled(self) -> threading.Event:
+        """Set once the run was asked to stop."""
+        return self._cancelled
+
+    def observe(self, leases: Sequence[Lease]) -> Observation:
+        """Return what there is, after the checks that come before any change; for work that is none of the engine's."""
+        return self._observe(leases)
+
+    def until_sells(self, store_id: str) -> StoreOutcome:
+        """Return Ready once a store of the manifest sells, or Failed with why it does not."""
+        store = self.manifest.store(store_id)
+        assert store is not None  # noqa: S101 - its caller has found it there
+        wanted = Plans(self.root, self.settings).desired(store)
+        return self.waiting.until_sells(wanted, self.settings.ready_timeout_seconds)
 
     @property
     def waiting(self) -> Waiting:

@@ -117,6 +117,13 @@ def _plan_against(session: Session, ref: str) -> Plan:
 @json_option
 @click.option("--reason", help="Why; stored in the audit log with every change of the run.")
 @click.option(
+    "--without-final-backup",
+    "without_final_backup",
+    metavar="ID",
+    multiple=True,
+    help="Remove this tombstoned store even if its last backup fails; give --reason too.",
+)
+@click.option(
     "--idempotency-key",
     metavar="KEY",
     help="Do the same request at most once: a repetition with this key gets the first one's result.",
@@ -137,6 +144,7 @@ def up(
     idempotency_key: str | None,
     overwrite_drift: bool,
     override_limits: bool,
+    without_final_backup: tuple[str, ...],
 ) -> None:
     """Bring every store to what the manifest says, within the limits, and wait until each answers.
 
@@ -147,6 +155,8 @@ def up(
         raise UsageError(
             "--override-limits", "has no reason", "say with --reason why the limit may be passed this time"
         )
+    if without_final_backup and not (reason and reason.strip()):
+        raise UsageError("--without-final-backup", "has no reason", "say with --reason why the data may be lost")
     with session.gate() as gate, RunProgress(session.output) as progress:
         result = gate.up(
             actor=session.actor(),
@@ -154,6 +164,7 @@ def up(
             idempotency_key=idempotency_key,
             overwrite_drift=overwrite_drift,
             override_limits=override_limits,
+            without_final_backup=without_final_backup,
             report=progress,
         )
     print_run(session, result, as_json=as_json)

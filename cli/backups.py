@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +14,7 @@ from stacks.errors import Problem, StoreFailedError
 
 if TYPE_CHECKING:
     from audit.backups import Snapshot
+    from audit.restores import RestoreResult
 
 
 @click.command(
@@ -106,9 +107,77 @@ def list_backups(session: Session, *, as_json: bool, store_id: str | None) -> No
         session.output.table(["snapshot", "taken", "reason", "size", "made with"], [_row(item) for item in found])
 
 
+@click.command(
+    epilog=examples(
+        "stores restore tea-house-x7k2m --yes                       from the newest backup",
+        "stores restore tea-house-x7k2m --at 2026-11-23T09:00       from the last one up to then",
+        "stores restore tea-house-x7k2m --at 3f9a1c20               from this one, see `stores backups ID`",
+        "stores restore tea-house-x7k2m --as tea-house-copy         into a new store",
+    )
+)
+@json_option
+@click.argument("store_id", metavar="ID")
+@click.option("--at", metavar="SNAPSHOT|TIME", help="Which backup: an id or its beginning, or a time.")
+@click.option("--as", "new_name", metavar="NEWNAME", help="Make a new store of this name, with the data in it.")
+@click.option("--owner", help="With --as: who the new store belongs to.  [default: the owner of ID]")
+@click.option("--reason", help="Why; stored in the audit log.")
+@click.option(
+    "--without-backup", is_flag=True, help="Do not back up first what is there now: there is no way back then."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+@common
+def restore(
+    session: Session,
+    *,
+    as_json: bool,
+    store_id: str,
+    at: str | None,
+    new_name: str | None,
+    owner: str | None,
+    reason: str | None,
+    without_backup: bool,
+    yes: bool,
+) -> None:
+    """Bring a store's database and files back from a backup, in place or as a new store.
+
+    In place: the shop is closed meanwhile, and what is there now is backed up first. A store whose namespace is gone is
+    made anew. As a new store: it has its own address, which is rewritten in all data, and its own credentials; ID may
+    be deleted by then.
+    """
+    from audit.restores import Restore  # noqa: PLC0415 - see cli.session.open_gate
+
+    if owner is not None and new_name is None:
+        raise click.UsageError("--owner needs --as.")
+    if not yes and new_name is None:
+        click.confirm(f"Replace the database and the files of {store_id}?", abort=True, err=True)
+    with session.gate() as gate, RunProgress(session.output) as progress:
+        work = Restore(gate, session.actor(), progress, reason, keep_undo=not without_backup)
+        result = work.in_place(store_id, at) if new_name is None else work.into_new(store_id, at, new_name, owner)
+    if as_json:
+        session.output.json({key: value for key, value in asdict_of(result).items() if key != "exit_error"})
+    else:
+        session.output.line(
+            f"{result.store_id}: {result.status} with snapshot {result.snapshot[:8]} of {result.source_id}"
+        )
+        if result.url is not None:
+            session.output.line(f"url: {result.url}")
+        if result.undo is not None:
+            session.output.line(
+                f"what was there before: {session.hint(f'restore {result.store_id} --at {result.undo[:8]}')}"
+            )
+    if result.exit_error is not None:
+        raise result.exit_error
+
+
+def asdict_of(result: RestoreResult) -> dict[str, object]:
+    """Return a result as plain data; its error stays an object."""
+    return {item.name: getattr(result, item.name) for item in fields(result)}
+
+
 def _row(snapshot: Snapshot) -> list[str]:
     size = "-" if snapshot.size_bytes is None else f"{snapshot.size_bytes / 2**20:.1f} MiB"
     return [snapshot.short_id, moment(snapshot.taken_at), snapshot.reason, size, " ".join(snapshot.versions)]
 
 
-COMMANDS = (backup, list_backups)
+COMMANDS = (backup, list_backups, restore)

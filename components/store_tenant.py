@@ -135,6 +135,8 @@ class StoreTenant(pulumi.ComponentResource):
                     self._logical(part), **_inputs(wanted[part]), opts=self._inside(opts, part)
                 )
                 for part in parts.POLICY_PARTS
+                # One that stays as an older program applied it has not all of them.
+                if part in wanted
             ),
         ]
 

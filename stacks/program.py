@@ -152,7 +152,7 @@ def registered(manifest: Manifest, settings: Settings, options: RunOptions, cell
         if store.cell == cell
         and store.id not in options.withheld
         and store.id not in options.removed
-        and (not store.deleted or settings.protected)
+        and (not store.deleted or settings.protected or store.id in options.frozen)
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from components import naming
 from stacks.cluster import Cluster
 from tests.e2e.project import Project, store
-from tests.e2e.shop import Shop
+from tests.e2e.shop import Shop, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -52,3 +52,81 @@ def test_a_backup_is_a_snapshot_in_the_list_and_two_entries_in_the_log(project: 
     entries = project.stores("audit", "list", "--json").data
     found = [(entry["outcome"], entry["reason"]) for entry in entries if entry["action"] == "store.backup"]
     assert sorted(found) == [("success", "before the sale"), ("unknown", "before the sale")]
+
+
+def test_destroyed_data_comes_back_and_what_was_there_before_is_kept(project: Project, shop: Shop) -> None:
+    shop.sql("DROP TABLE wp_kept; DELETE FROM wp_posts; CREATE TABLE wp_new (id INT)")
+    shop.shell("rm -r wp-content/uploads/2026 && echo new > wp-content/uploads/new.txt")
+    done = project.stores("restore", TEA, "--yes", "--reason", "drill", "--json")
+    assert done.code == 0, str(done)
+    assert done.data["status"] == "Ready"
+    assert shop.sql("SELECT words FROM wp_kept") == "before"
+    assert int(shop.sql("SELECT COUNT(*) FROM wp_posts")) > 0
+    # What was made since is gone, also what the snapshot knows nothing of.
+    assert shop.sql("SHOW TABLES LIKE 'wp_new'") == ""
+    assert shop.shell("cat wp-content/uploads/2026/photo.txt; ls wp-content/uploads").split() == ["first", "2026"]
+    undo = done.data["undo"]
+    listed = {item["id"]: item["reason"] for item in project.stores("backups", TEA, "--json").data}
+    assert listed[undo] == "pre-restore"
+    found = [
+        (entry["action"], entry["outcome"], entry["metadata"].get("snapshot"))
+        for entry in project.stores("audit", "list", "--json").data
+        if entry["action"] == "store.restore"
+    ]
+    assert found == [
+        ("store.restore", "success", done.data["snapshot"]),
+        ("store.restore", "unknown", done.data["snapshot"]),
+    ]
+    assert "nothing to do" in project.stores("up").out
+
+
+def test_another_store_gets_the_data_with_its_own_address_and_credentials(
+    project: Project, shop: Shop, cluster: Cluster
+) -> None:
+    url = project.stores("status", TEA, "--json").data[0]["url"]
+    nested = shop.php(f"echo serialize(['a' => serialize(['deep' => '{url}/x']), 'u' => '{url}']);")
+    shop.sql(f"REPLACE INTO wp_options (option_name, option_value) VALUES ('nested', '{nested}')")  # noqa: S608
+    assert project.stores("backup", TEA).code == 0
+    done = project.stores("restore", TEA, "--as", "twin", "--json")
+    assert done.code == 0, str(done)
+    twin = done.data["store_id"]
+    assert twin.startswith("twin-")
+    assert (done.data["status"], done.data["source_id"]) == ("Ready", TEA)
+    other = Shop(cluster, twin)
+    here = done.data["url"]
+    assert other.sql("SELECT words FROM wp_kept") == "before"
+    assert other.shell("cat wp-content/uploads/2026/photo.txt") == "first"
+    assert other.sql(f"SELECT COUNT(*) FROM wp_options WHERE option_value LIKE '%{TEA}%'") == "0"  # noqa: S608
+    value = other.sql("SELECT TO_BASE64(option_value) FROM wp_options WHERE option_name = 'nested'")
+    text = value.replace("\\n", "").replace("\n", "")
+    code = f"$v = unserialize(base64_decode('{text}')); echo $v['u'], ' ', unserialize($v['a'])['deep'];"
+    assert other.php(code) == f"{here} {here}/x"
+    # The store of before has its own address still.
+    assert shop.sql("SELECT option_value FROM wp_options WHERE option_name = 'home'") == url
+    password = project.stores("credentials", twin, "--json").data["password"]
+    logged_in = other.php(
+        "chdir('/var/www/html'); $_SERVER['HTTP_HOST'] = 'x'; require 'wp-load.php';"
+        f"echo is_wp_error(wp_authenticate('admin', '{password}')) ? 'refused' : 'in';"
+    )
+    assert logged_in == "in"
+    assert project.stores("rm", twin).code == 0
+    assert project.stores("up").code == 0
+
+
+def test_a_store_whose_namespace_was_deleted_comes_back_whole(project: Project, shop: Shop, cluster: Cluster) -> None:
+    cluster.core.delete_namespace(shop.namespace)
+    until(lambda: cluster.namespace(shop.namespace) is None, "the namespace is gone")
+    done = project.stores("restore", TEA, "--yes", "--json")
+    assert done.code == 0, str(done)
+    assert done.data["status"] == "Ready"
+    assert shop.sql("SELECT words FROM wp_kept") == "before"
+    assert shop.shell("cat wp-content/uploads/2026/photo.txt") == "first"
+    assert "nothing to do" in project.stores("up").out
+
+
+def test_a_last_backup_is_taken_before_a_removal_and_outlives_the_store(project: Project) -> None:
+    project.configure(finalBackup=True)
+    assert project.stores("rm", TEA).code == 0
+    done = project.stores("up")
+    assert done.code == 0, str(done)
+    assert project.stores("backups", TEA, "--json").data[0]["reason"] == "final"

@@ -286,24 +286,36 @@ function hash_of(string $password): string
 }
 
 /**
- * The administrator's password is the one that `stores credentials` shows, if it was so when the snapshot was taken.
+ * What the administrator's password becomes: a new hash, or null where it stays, and why.
  *
- * A password that the merchant has chosen since stays, unless the data went into another store (`$foreign`).
+ * It is the one that `stores credentials` shows, if it was so when the snapshot was taken. One that the merchant has
+ * chosen since stays, unless the data went into another store (`$foreign`).
+ *
+ * @return array{?string, string}
  */
+function settled_password(string $hash, string $then, string $now, bool $foreign): array
+{
+    if (is_password($now, $hash)) {
+        return [null, 'as the credentials say'];
+    }
+    if (!$foreign && !is_password($then, $hash)) {
+        return [null, "the merchant's own, kept"];
+    }
+    return [hash_of($now), "set to this store's credentials"];
+}
+
+/** The administrator has the password of `settled_password`. Returns what was done. */
 function settle_password(mysqli $db, string $user, string $then, string $now, bool $foreign): string
 {
     $row = $db->execute_query('SELECT ID, user_pass FROM wp_users WHERE user_login = ?', [$user])->fetch_row();
     if ($row === null) {
         return "there is no user $user";
     }
-    if (is_password($now, $row[1])) {
-        return 'as the credentials say';
+    [$hash, $told] = settled_password($row[1], $then, $now, $foreign);
+    if ($hash !== null) {
+        $db->execute_query('UPDATE wp_users SET user_pass = ? WHERE ID = ?', [$hash, $row[0]]);
     }
-    if (!$foreign && !is_password($then, $row[1])) {
-        return "the merchant's own, kept";
-    }
-    $db->execute_query('UPDATE wp_users SET user_pass = ? WHERE ID = ?', [hash_of($now), $row[0]]);
-    return "set to this store's credentials";
+    return $told;
 }
 
 /** The content of a mounted secret. */

@@ -1,0 +1,295 @@
+"""A store brought back from one of its backups: in place, after a loss of its namespace, or into a new store.
+
+The order keeps a way back. What is there is backed up first; the snapshot is fetched and judged before anything is
+touched; then the web pods go, database and files are replaced, and the web pods come back. Where it breaks off after
+something was touched, the shop stays closed, and says so, until a restore succeeds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from audit import backups, jobs, live
+from audit.backup_server import BackupServer, owner_of
+from audit.backups import RESTORING, Snapshot
+from audit.records import Actor, Change, Lease, StoreOutcome, StoreRow
+from audit.run import ProgressEvent, Report, Run, RunResult, Scope
+from components import naming
+from stacks.errors import (
+    CancelledError,
+    ClusterUnreachableError,
+    OverLimitError,
+    StoreFailedError,
+    StoresError,
+    UsageError,
+)
+from stacks.manifest_file import ManifestFile
+
+if TYPE_CHECKING:
+    from audit.gate import Gate
+
+STORE_RESTORE: Final = "store.restore"
+_PODS_GONE_S: Final = 180
+_POLL_S: Final = 0.5
+# Containers of the template after which something of the shop is another than before.
+_TOUCHING: Final = ("load", "address", "files")
+
+
+@dataclass(frozen=True)
+class RestoreResult:
+    """What became of a restore. `undo` is the snapshot of what was there before, or None where nothing was."""
+
+    run_id: str
+    store_id: str
+    source_id: str
+    snapshot: str
+    status: str
+    url: str | None
+    undo: str | None
+    reason: str | None = None
+    exit_error: StoresError | None = None
+
+
+@dataclass
+class Restore:
+    """One restore. Not to be used twice."""
+
+    gate: Gate
+    actor: Actor
+    report: Report
+    reason: str | None = None
+    keep_undo: bool = True
+    """Whether what is there is backed up first."""
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def in_place(self, store_id: str, at: str | None) -> RestoreResult:
+        """Replace a store's data with that of one of its snapshots. A store that is gone is made first, and empty."""
+        self._require(store_id)
+        server = self._server()
+        snapshot = self._chosen(server, store_id, at)
+        namespace = self.gate.cluster.namespace(naming.namespace(store_id))
+        if namespace is not None and namespace.terminating:
+            raise ClusterUnreachableError(
+                f"store '{store_id}'", "its namespace is still going away", "run it again once `stores status` says so"
+            )
+        fresh = namespace is None
+        if fresh:
+            self._tell(store_id, "its namespace is gone; making it anew")
+            self._made(self.gate.up(actor=self.actor, reason=self.reason, report=self.report), store_id)
+        return self._replaced(store_id, store_id, snapshot, server, fresh=fresh)
+
+    def into_new(self, source_id: str, at: str | None, name: str, owner: str | None) -> RestoreResult:
+        """Make a new store, within the limits, with the data of another store's snapshot; that one may be deleted.
+
+        The new store has its own address and credentials. Where a limit denies it, the manifest is as before.
+        """
+        source = self._source(source_id)
+        server = self._server()
+        snapshot = self._chosen(server, source_id, at)
+        file = ManifestFile(self.gate.root, self.gate.environment)
+        written = file.add(name, owner or source.owner)
+        if source_id in {store.id for store in self.gate.manifest().stores} and (tag := file.image_tag(source_id)):
+            # The data was made by that code, perhaps.
+            file.set_image_tag(written.store_id, tag)
+        file.save()
+        new_id = written.store_id
+        self._tell(new_id, f"a block in {written.where}")
+        run = self._run()
+        request = self.gate.request_of(run.manifest, run.run_id, self.actor, self.reason, None)
+        facts = {"restored_from": source_id, "snapshot": snapshot.id}
+        with run.session() as leases:
+            result = run.carry_out(request, leases, Scope("store.create", {new_id: facts}))
+        if isinstance(result.exit_error, OverLimitError):
+            undone = ManifestFile(self.gate.root, self.gate.environment)
+            undone.remove(new_id)
+            undone.save()
+        self._made(result, new_id)
+        return self._replaced(new_id, source_id, snapshot, server, fresh=True)
+
+    # --- what both have in common
+
+    def _replaced(
+        self, store_id: str, source_id: str, snapshot: Snapshot, server: BackupServer, *, fresh: bool
+    ) -> RestoreResult:
+        run = self._run()
+        self._cancelled = run.cancelled
+        with run.session() as leases:
+            run.observe(leases)
+            undo = self._undo(run, store_id) if self.keep_undo and not fresh else None
+            facts = {"snapshot": snapshot.id, "source": source_id, "taken_at": snapshot.taken_at.isoformat()}
+            if undo is not None:
+                facts["undo"] = undo
+            self._admit(run, leases, store_id, facts)
+            outcome = self._outcome(run, store_id, source_id, snapshot, (server, undo))
+            self.gate.ledger.settle(run.run_id, [outcome])
+        error: StoresError | None = None
+        if outcome.outcome == "cancelled":
+            error = CancelledError(f"run {run.run_id}", "the restore was stopped", outcome.reason or "run it again")
+        elif outcome.outcome == "failure":
+            error = StoreFailedError(f"store '{store_id}'", outcome.reason or "failed", _way_back(store_id, undo))
+        return RestoreResult(
+            run.run_id, store_id, source_id, snapshot.id, outcome.status, outcome.url, undo, outcome.reason, error
+        )
+
+    def _undo(self, run: Run, store_id: str) -> str | None:
+        """Return a snapshot of what is there; None after a restore that broke off, whose own one is the way back."""
+        if RESTORING in self._web(store_id)["metadata"].get("annotations", {}):
+            self._tell(store_id, "an earlier restore broke off; what is there now is not kept")
+            return None
+        return backups.take(
+            self.gate,
+            store_id,
+            "pre-restore",
+            actor=self.actor,
+            run_id=run.run_id,
+            cancelled=run.cancelled,
+            tell=lambda text: self._tell(store_id, text),
+        )
+
+    def _admit(self, run: Run, leases: Sequence[Lease], store_id: str, facts: Mapping[str, object]) -> None:
+        store = run.manifest.store(store_id)
+        assert store is not None  # noqa: S101 - looked for before
+        change = Change(store_id, store.name, store.owner, store.cell, STORE_RESTORE, facts)
+        asked = self.gate.request_of(run.manifest, run.run_id, self.actor, self.reason, None)
+        admission = self.gate.ledger.admit(replace(asked, changes=(change,), leases=tuple(leases)))
+        if admission.denied:
+            raise OverLimitError.of([denial.problem for denial in admission.denied])
+
+    def _outcome(
+        self, run: Run, store_id: str, source_id: str, snapshot: Snapshot, means: tuple[BackupServer, str | None]
+    ) -> StoreOutcome:
+        server, undo = means
+        try:
+            replicas = self._close(run, store_id)
+            result = self._load(store_id, source_id, snapshot, server)
+        except StoresError as error:
+            return StoreOutcome(store_id, "failure", "Failed", reason=str(error))
+        touched = result.container in _TOUCHING or result.cancelled
+        if not result.succeeded and touched:
+            closed = f"it stays closed until a restore succeeds: {_way_back(store_id, undo)}"
+            kind = "cancelled" if result.cancelled else "failure"
+            self._tell(store_id, f"{result.reason}; {closed}")
+            return StoreOutcome(store_id, kind, "Failed", reason=f"{result.reason}; {closed}")  # type: ignore[arg-type]
+        self._open(store_id, replicas)
+        outcome = run.until_sells(store_id)
+        if not result.succeeded:
+            reason = f"nothing was changed: {result.reason}"
+            return replace(outcome, outcome="failure", reason=reason)
+        return replace(outcome, metadata={**outcome.metadata, "snapshot": snapshot.id})
+
+    def _close(self, run: Run, store_id: str) -> int:
+        """Leave no web pod, and return how many there should be: nobody buys while the data is replaced."""
+        web = self._web(store_id)
+        before = (web["metadata"].get("annotations") or {}).get(RESTORING)
+        replicas = int(before.rpartition(" ")[2]) if before else int(web["spec"]["replicas"])
+        self._scale(store_id, 0, f"{run.run_id} {replicas}")
+        self._tell(store_id, "closed: waiting until no web pod is left")
+        labels = {"app.kubernetes.io/component": "wordpress"}
+        deadline = time.monotonic() + _PODS_GONE_S
+        while live.pods(self.gate.cluster, naming.namespace(store_id), labels):
+            if time.monotonic() > deadline or self._cancelled.wait(_POLL_S):
+                self._scale(store_id, replicas, None)
+                what = "the run was stopped" if self._cancelled.is_set() else "its web pods do not go"
+                raise StoreFailedError(f"store '{store_id}'", f"{what}; it was opened again", "run it again")
+        return replicas
+
+    def _open(self, store_id: str, replicas: int) -> None:
+        self._tell(store_id, "opening again")
+        self._scale(store_id, replicas, None)
+
+    def _scale(self, store_id: str, replicas: int, mark: str | None) -> None:
+        where = (naming.namespace(store_id), f"{store_id}-wordpress")
+        change = {"metadata": {"annotations": {RESTORING: mark}}, "spec": {"replicas": replicas}}
+        live.patch(self.gate.cluster, "apps/v1", "Deployment", where, change)
+
+    def _web(self, store_id: str) -> Mapping[str, Any]:
+        found = live.read(
+            self.gate.cluster, "apps/v1", "Deployment", naming.namespace(store_id), f"{store_id}-wordpress"
+        )
+        if found is None:
+            raise UsageError(f"store '{store_id}'", "it has no web pods", "run `stores up` first")
+        return found
+
+    def _load(self, store_id: str, source_id: str, snapshot: Snapshot, server: BackupServer) -> jobs.JobResult:
+        foreign = "1" if source_id != store_id else ""
+        variables = {"SNAPSHOT": snapshot.id, "REPOSITORY_ID": source_id, "FOREIGN": foreign}
+        job = backups.job_of(self.gate.cluster, store_id, "restore", variables)
+        name = f"{job['metadata']['name']}-keys"
+        for volume in job["spec"]["template"]["spec"]["volumes"]:
+            if volume["name"] == "repository":
+                volume["secret"]["secretName"] = name
+
+        def hand_over(created: Mapping[str, Any]) -> None:
+            # The source's keys, for this Job alone: with it they go.
+            secret = {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {
+                    "name": name,
+                    "namespace": naming.namespace(store_id),
+                    "ownerReferences": [owner_of(created)],
+                },
+                "stringData": server.key.backup_secrets(source_id),
+            }
+            live.create(self.gate.cluster, secret)
+
+        self._tell(store_id, f"restoring snapshot {snapshot.short_id} of {source_id}")
+        return jobs.run(
+            self.gate.cluster,
+            job,
+            job["spec"]["activeDeadlineSeconds"],
+            cancelled=self._cancelled,
+            on_created=hand_over,
+            on_wait=lambda text: self._tell(store_id, text),
+        )
+
+    # --- what is asked for
+
+    def _require(self, store_id: str) -> None:
+        store = self.gate.manifest().store(store_id)
+        if store is None or store.deleted:
+            raise UsageError(
+                f"store '{store_id}'",
+                "it is deleted" if store is not None else "it is not in the manifest",
+                f"bring its data into a new store: `stores restore {store_id} --as NEWNAME`",
+            )
+
+    def _source(self, source_id: str) -> StoreRow:
+        rows = self.gate.ledger.stores(self.gate.environment, include_deleted=True)
+        found = next((row for row in rows if row.store_id == source_id), None)
+        if found is None:
+            raise UsageError(f"store '{source_id}'", "there was never such a store", "see `stores list` for the ids")
+        return found
+
+    def _server(self) -> BackupServer:
+        server = backups.server_of(self.gate)
+        server.ensure(backups.known_ids(self.gate))
+        return server
+
+    def _chosen(self, server: BackupServer, store_id: str, at: str | None) -> Snapshot:
+        found = backups.listed(server, store_id, tell=lambda text: self._tell(store_id, text))
+        return backups.chosen(found, at, f"store '{store_id}'")
+
+    def _made(self, result: RunResult, store_id: str) -> None:
+        """Raise what kept the store from being made."""
+        found = next((store for store in result.stores if store.store_id == store_id), None)
+        if found is None or found.status != "Ready":
+            if result.exit_error is not None:
+                raise result.exit_error
+            raise StoreFailedError(f"store '{store_id}'", "it is not Ready", "run `stores up`, then restore again")
+
+    def _run(self) -> Run:
+        return self.gate.new_run(self.actor, self.report)
+
+    def _tell(self, store_id: str, text: str) -> None:
+        self.report(ProgressEvent(store_id, text))
+
+
+def _way_back(store_id: str, undo: str | None) -> str:
+    if undo is None:
+        return f"see `stores backups {store_id}`, and restore one of them"
+    return f"`stores restore {store_id} --at {undo[:8]}` brings back what was there before"

@@ -1,0 +1,184 @@
+"""A restored database in another store: every address in it is rewritten, by PHP of the image and in a real MariaDB."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sandbox import cache, contents, images
+from sandbox.progress import silent
+from tests.audit import mariadb_server
+from tests.sandbox.images.container import Image, unpack
+
+from .rendering import CHART, ROOT
+
+PHP = "<?php require '/tmp/address.php'; $a = new Address('http://tea.example.com:8080', 'https://new.example.org');\n"
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """Return the WordPress image, unpacked for these tests alone."""
+    references = {"wordpress": contents.references(ROOT)["wordpress"]}
+    (archive,) = images.build(cache.root(), references, silent)
+    return unpack(archive, tmp_path_factory.mktemp("wordpress"))
+
+
+def run(image: Image, folder: Path, code: str, *, mysqld: Path | None = None) -> str:
+    (folder / "tmp").mkdir(exist_ok=True)
+    shutil.copyfile(CHART / "files/backup/address.php", folder / "tmp/address.php")
+    (folder / "tmp/test.php").write_text(PHP + code)
+    writable = ["/tmp"]  # noqa: S108 - inside of the image
+    if mysqld is not None:
+        (folder / "run").mkdir(exist_ok=True)
+        (folder / "run/mysqld").symlink_to(mysqld)
+        (image.root / "run/mysqld").mkdir(exist_ok=True)
+        writable.append("/run/mysqld")
+    done = image.run("php /tmp/test.php", user=33, writable=writable, volumes=folder)
+    assert done.code == 0, str(done)
+    return done.out
+
+
+def test_whatever_is_nested_in_serialized_text_is_rewritten_and_can_be_read_again(image: Image, tmp_path: Path) -> None:
+    code = r"""
+    mt_srand(20261123);
+    function any(int $depth) {
+        switch (mt_rand(0, $depth > 4 ? 5 : 9)) {
+            case 0: return mt_rand(-9, 9);
+            case 1: return mt_rand(0, 1) === 1;
+            case 2: return null;
+            case 3: return mt_rand() / 7;
+            case 4: return ['ü', "quote\" ; } {", "a\0b", 's:3:"x', ''][mt_rand(0, 4)];
+            case 5: return 'é http://tea.example.com:8080/' . mt_rand() . ' ";s:4:"';
+            case 6: return serialize(any($depth + 1));
+            case 7: $o = new stdClass; $o->{'k' . mt_rand(0, 3)} = any($depth + 1); $o->self = 1; return $o;
+            default:
+                $list = [];
+                for ($n = mt_rand(0, 4); $n > 0; $n--) { $list['k' . $n] = any($depth + 1); }
+                return $list;
+        }
+    }
+    function expected($value, Address $a) {
+        if (is_string($value)) {
+            $inner = @unserialize($value);
+            return $inner === false && $value !== 'b:0;' ? $a->replaced($value) : serialize(expected($inner, $a));
+        }
+        if (is_array($value)) { return array_map(fn ($item) => expected($item, $a), $value); }
+        if (is_object($value)) {
+            $new = new stdClass;
+            foreach (get_object_vars($value) as $key => $item) { $new->$key = expected($item, $a); }
+            return $new;
+        }
+        return $value;
+    }
+    $changed = 0;
+    for ($turn = 0; $turn < 2000; $turn++) {
+        $value = any(0);
+        $text = serialize($value);
+        $new = rewritten($text, $a);
+        $changed += $new !== $text;
+        if ($new !== serialize(expected($value, $a))) { echo "differs: $text\nbecame: $new\n"; exit(1); }
+    }
+    echo $changed > 300 ? 'enough' : "only $changed";
+    """
+    assert run(image, tmp_path, code) == "enough"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("http://tea.example.com:8080", "https://new.example.org"),
+        ("https://TEA.example.com:8080/a?b#c", "https://new.example.org/a?b#c"),
+        ("//tea.example.com:8080/x", "//new.example.org/x"),
+        (r"http:\/\/tea.example.com:8080\/x", r"https:\/\/new.example.org\/x"),
+        (r"http:\\\/\\\/tea.example.com:8080", r"https:\\\/\\\/new.example.org"),
+        ("?to=http%3A%2F%2Ftea.example.com%3A8080%2Fx", "?to=https%3A%2F%2Fnew.example.org%2Fx"),
+        ("See http://tea.example.com:8080. Then", "See https://new.example.org. Then"),
+        # Other hosts and other ports.
+        ("http://tea.example.com:80801", "http://tea.example.com:80801"),
+        ("http://tea.example.com:8080.au", "http://tea.example.com:8080.au"),
+        ("http://tea.example.com", "http://tea.example.com"),
+        ("http://green-tea.example.com:8080", "http://green-tea.example.com:8080"),
+        ("alice@tea.example.com:8080", "alice@tea.example.com:8080"),
+        # Lengths that lie: no serialized text, so nothing to keep right, and no end without an answer.
+        ('a:1:{i:0;s:9:"http://tea.example.com:8080";}', 'a:1:{i:0;s:9:"https://new.example.org";}'),
+        ('s:999999999999:"http://tea.example.com:8080";', 's:999999999999:"https://new.example.org";'),
+    ],
+)
+def test_exactly_the_stores_own_address_is_rewritten(image: Image, tmp_path: Path, before: str, after: str) -> None:
+    quoted = before.replace("\\", "\\\\").replace("'", "\\'")
+    assert run(image, tmp_path, f"echo rewritten('{quoted}', $a);") == after
+
+
+def test_no_object_of_the_database_is_ever_made(image: Image, tmp_path: Path) -> None:
+    code = r"""
+    class Trap {
+        public $u;
+        public function __wakeup() { echo 'sprung'; }
+        public function __destruct() { echo 'sprung'; }
+    }
+    $text = 'O:4:"Trap":1:{s:1:"u";s:27:"http://tea.example.com:8080";}';
+    echo rewritten($text, $a);
+    """
+    assert run(image, tmp_path, code) == 'O:4:"Trap":1:{s:1:"u";s:23:"https://new.example.org";}'
+
+
+def test_every_row_of_every_kind_of_table_is_rewritten(image: Image, tmp_path: Path) -> None:
+    with mariadb_server.running(*mariadb_server.NOT_DURABLE) as server:
+        name = server.new_database()
+        # Its folder is open to its own user only, and PHP runs as another.
+        server.folder.chmod(0o755)
+        code = f"$name = '{name}';"
+        code += r"""
+    mysqli_report(MYSQLI_REPORT_ERROR | MYSQLI_REPORT_STRICT);
+    $db = new mysqli('localhost', 'root', '', $name, 0, '/run/mysqld/SOCKET');
+    $db->set_charset('utf8mb4');
+    $old = 'http://tea.example.com:8080';
+    $db->query('CREATE TABLE keyed (id INT PRIMARY KEY, t LONGTEXT, n INT, v VARCHAR(255) NULL)');
+    $db->query('CREATE TABLE pairs (a INT, b VARCHAR(20), t TEXT, PRIMARY KEY (a, b))');
+    $db->query('CREATE TABLE keyless (t TEXT, m VARCHAR(200))');
+    $db->query('CREATE TABLE `odd ``name` (`odd col` TEXT, id INT PRIMARY KEY)');
+    $db->query('CREATE VIEW seen AS SELECT t FROM keyed');
+    for ($i = 0; $i < 450; $i++) {
+        $db->execute_query('INSERT INTO keyed VALUES (?, ?, 1, NULL)', [$i, serialize([$i, "$old/$i"])]);
+        $db->execute_query('INSERT INTO pairs VALUES (?, ?, ?)', [intdiv($i, 3), "k$i", "$old/$i"]);
+    }
+    foreach (["$old/x", "$old/x", 'other', null] as $t) {
+        $db->execute_query('INSERT INTO keyless VALUES (?, ?)', [$t, $old]);
+    }
+    $db->execute_query('INSERT INTO `odd ``name` VALUES (?, 1)', [$old]);
+    $written = rewrite_database($db, $a);
+    ksort($written);
+    echo json_encode($written), "\n";
+    echo $db->query("SELECT COUNT(*) FROM keyed WHERE t LIKE '%tea.example%'")->fetch_row()[0];
+    $row = $db->query('SELECT t FROM keyed WHERE id = 449')->fetch_row()[0];
+    echo ' ', unserialize($row)[1], ' ', json_encode(rewrite_database($db, $a));
+    """.replace("SOCKET", server.socket_path.name)
+        out = run(image, tmp_path, code, mysqld=server.folder)
+    first, second = out.splitlines()
+    assert first == '{"keyed":450,"keyless":6,"odd `name":1,"pairs":450}'
+    assert second == "0 https://new.example.org/449 []"
+
+
+@pytest.mark.parametrize(
+    ("stored", "foreign", "told"),
+    [
+        ("hash_of('now')", "false", "as the credentials say"),
+        ("hash_of('then')", "false", "set to this store's credentials"),
+        ("md5('then')", "false", "set to this store's credentials"),
+        ("password_hash('then', PASSWORD_BCRYPT)", "false", "set to this store's credentials"),
+        ("hash_of('the merchant\\'s')", "false", "the merchant's own, kept"),
+        ("hash_of('the merchant\\'s')", "true", "set to this store's credentials"),
+    ],
+)
+def test_the_administrators_password_is_what_the_credentials_say_unless_the_merchant_chose_one(
+    image: Image, tmp_path: Path, stored: str, foreign: str, told: str
+) -> None:
+    code = f"""
+    $hash = {stored};
+    $settled = settled_password($hash, 'then', 'now', {foreign});
+    echo $settled[1], ' ', is_password('now', $settled[0] ?? $hash) ? 'now' : 'kept';
+    """
+    expected = "kept" if "kept" in told else "now"
+    assert run(image, tmp_path, code) == f"{told} {expected}"
