@@ -230,11 +230,11 @@ class TestFullVolumes:
         project = make_project()
         project.configure(releaseTimeoutSeconds=240, readyTimeoutSeconds=90)
         project.set_values(
-            database={"storage": {"size": "400Mi", "storageClass": "local-path-sized"}},
-            uploads={"size": "96Mi", "storageClass": "local-path-sized"},
+            database={"storage": {"size": "512Mi", "storageClass": "local-path-sized"}},
+            uploads={"size": "128Mi", "storageClass": "local-path-sized"},
         )
         store_id = naming.new_store_id("full")
-        block = store(store_id, database={"storage": "400Mi"}, uploads={"storage": "96Mi"})
+        block = store(store_id, database={"storage": "512Mi"}, uploads={"storage": "128Mi"})
         project.write(block)
         assert up(project)[store_id]["status"] == "Ready"
         volumes = live.volumes(store_id)
@@ -262,7 +262,7 @@ class TestFullVolumes:
 
         # Its server cannot even start any more, or just so: a restart must lose nothing.
         live.kill(store_id, "mariadb")
-        project.write({**block, "database": {"storage": "800Mi"}, "uploads": {"storage": "192Mi"}})
+        project.write({**block, "database": {"storage": "1Gi"}, "uploads": {"storage": "256Mi"}})
         assert up(project)[store_id]["status"] == "Ready"
         assert live.sql(store_id, "SELECT note FROM kept").strip() == "still here"
         assert "full" not in live.sql(store_id, fill)
