@@ -19,7 +19,10 @@ _LONGEST: Final = 400
 _PULL: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _NOT_STARTED: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _MOUNT_EVENTS: Final = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
-_FULL_DISK: Final = re.compile(r"No space left on device|[Dd]isk is full|[Dd]isk full|errno: 28\b|Errcode: 28\b")
+_FULL_DISK: Final = re.compile(
+    r"No space left on device|disk is full|disk full|out of disk space|(?:errno:?|Errcode:|error|error number) 28\b",
+    re.IGNORECASE,
+)
 # Not of a local user: a server that is starting refuses its own health check so.
 _DENIED: Final = re.compile(r"Access denied for user '[^']*'@'(?!localhost')")
 _IMAGE_VALUES: Final = {"wordpress": "image.tag", "mariadb": "database.image.tag"}
@@ -213,10 +216,10 @@ def _ended(where: str, ended: Object, container: Object) -> Iterator[Cause]:
     said = str(ended.get("message") or "")
     lines = " | ".join(_last_lines(said.splitlines())) or "it said nothing"
     rank = 1 if container.get("name") != "install" or "did not answer" not in said else 3
-    if _FULL_DISK.search(said):
-        yield Cause(
-            0, f"container {where} found its disk full: {lines}", "raise the volume's size in the store's block"
-        )
+    full = [line for line in said.splitlines() if _FULL_DISK.search(line)]
+    if full:
+        cure = "raise the volume's size in the store's block"
+        yield Cause(0, f"container {where} found its disk full: {_short(full[-1])}", cure)
         return
     yield Cause(
         rank,

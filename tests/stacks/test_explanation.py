@@ -130,9 +130,19 @@ def test_the_database_explains_a_shop_that_waits_for_it() -> None:
     assert "also: container install" in explain(found)
 
 
-@pytest.mark.parametrize("text", ["No space left on device", "Disk is full writing './x'", "errno: 28"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No space left on device",
+        "Disk is full writing './x'",
+        "errno: 28",
+        # MariaDB 11.8 on a volume that is really full, at its start; the lines after it name an unknown engine.
+        "[ERROR] InnoDB: preallocating 12582912 bytes for file ./ibtmp1 failed with error 28",
+        "[ERROR] InnoDB: Could not set the file size of './ibtmp1'. Probably out of disk space",
+    ],
+)
 def test_a_full_disk_is_told_whoever_says_so(text: str) -> None:
-    crashed = waiting("CrashLoopBackOff", name="mariadb", lastState=ended(1, f"x\nmariadbd: {text}"))
+    crashed = waiting("CrashLoopBackOff", name="mariadb", lastState=ended(1, f"x\nmariadbd: {text}\na\nb\nc\nd"))
     assert "found its disk full" in first(seen(pod("mariadb", containerStatuses=[crashed])))
     running = pod("mariadb", containerStatuses=[container("mariadb", state={"running": {}})])
     assert "finds its disk full" in explain(seen(running, logs={("tea-mariadb-0", "mariadb"): ["x", text]}))
