@@ -131,6 +131,7 @@ def test_helm_4_goes_on_with_a_release_of_helm_3(shop: Release, programs: Mappin
     assert newer.get("/wp-login.php").code == 200
 
 
+@pytest.mark.long
 def test_helm_4_makes_a_shop_that_answers(empty: Release, programs: Mapping[str, Path]) -> None:
     by_helm_4(empty, programs).install({"store": {"title": "Four"}})
     assert "<title>Four</title>" in empty.get("/").body
@@ -150,6 +151,7 @@ def test_a_release_that_is_installed_again_finds_its_shop(shop: Release) -> None
     assert "<title>Coffee</title>" in shop.get("/").body
 
 
+@pytest.mark.long
 def test_pods_killed_in_the_middle_of_the_first_installation_do_no_harm(empty: Release) -> None:
     empty.install({"store": {"title": "Survivor"}}, wait=False)
     eventually(lambda: empty.pods("mariadb") and empty.pods("mariadb")[0].status.phase == "Running", "MariaDB starts")

@@ -80,6 +80,7 @@ def test_destroyed_data_comes_back_and_what_was_there_before_is_kept(project: Pr
     assert "nothing to do" in project.stores("up").out
 
 
+@pytest.mark.long
 def test_another_store_gets_the_data_with_its_own_address_and_credentials(
     project: Project, shop: Shop, cluster: Cluster
 ) -> None:
@@ -113,6 +114,7 @@ def test_another_store_gets_the_data_with_its_own_address_and_credentials(
     assert project.stores("up").code == 0
 
 
+@pytest.mark.long
 def test_a_store_whose_namespace_was_deleted_comes_back_whole(project: Project, shop: Shop, cluster: Cluster) -> None:
     cluster.core.delete_namespace(shop.namespace)
     until(lambda: cluster.namespace(shop.namespace) is None, "the namespace is gone")

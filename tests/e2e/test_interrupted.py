@@ -95,9 +95,8 @@ def test_a_run_that_is_asked_to_stop_says_so_and_the_next_one_goes_on(project: P
 POINTS = ["create namespace", "create credentials", "create release", "waiting until"]
 
 
-@pytest.mark.parametrize(
-    "point", [pytest.param(point, marks=() if point == "create release" else pytest.mark.long) for point in POINTS]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("point", POINTS)
 def test_a_run_that_was_killed_is_settled_by_looking_and_the_next_one_goes_on(project: Project, point: str) -> None:
     shop = naming.new_store_id("killed")
     project.write(store(shop))

@@ -88,6 +88,7 @@ def test_a_cluster_that_does_nothing_about_policies_is_found_out(
     assert left(cluster) == frozenset()
 
 
+@pytest.mark.long
 def test_a_cancelled_probe_leaves_nothing(project: Project, cluster: Cluster) -> None:
     with start(project) as running:
         eventually(lambda: left(cluster), "the probe has its namespace")
@@ -96,6 +97,7 @@ def test_a_cancelled_probe_leaves_nothing(project: Project, cluster: Cluster) ->
     eventually(lambda: not left(cluster), "the namespace is gone")
 
 
+@pytest.mark.long
 def test_what_a_killed_probe_has_left_is_removed_by_the_next(project: Project, cluster: Cluster) -> None:
     with start(project) as running:
         eventually(lambda: left(cluster), "the probe has its namespace")
@@ -107,6 +109,7 @@ def test_what_a_killed_probe_has_left_is_removed_by_the_next(project: Project, c
     eventually(lambda: not left(cluster), "both namespaces are gone")
 
 
+@pytest.mark.long
 def test_an_image_that_cannot_be_pulled_is_no_verdict(cluster: Cluster) -> None:
     missing = Image("registry.invalid/nothing:1", "Never")
     with pytest.raises(

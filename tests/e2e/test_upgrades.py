@@ -178,6 +178,7 @@ def test_a_broken_image_is_rolled_back_by_itself_while_the_shop_serves(
     assert status(project)["reason"] is None
 
 
+@pytest.mark.long
 def test_of_all_stores_a_failing_canary_leaves_the_others_as_they_are(project: Project) -> None:
     before = manifest(project)
     project.configure(releaseTimeoutSeconds=30)
@@ -189,6 +190,7 @@ def test_of_all_stores_a_failing_canary_leaves_the_others_as_they_are(project: P
     assert len(history(project, BAR)) == 1
 
 
+@pytest.mark.long
 def test_after_a_plain_helm_upgrade_the_database_is_updated_too(project: Project, cluster: Cluster) -> None:
     done = project.helm(
         "upgrade", BAR, "charts/store", "--namespace", f"store-{BAR}", "--reuse-values", "--wait",
@@ -207,6 +209,7 @@ def test_after_a_plain_helm_upgrade_the_database_is_updated_too(project: Project
     assert "held: its Helm revision is 2" in left["left_out"][0]
 
 
+@pytest.mark.long
 def test_what_was_done_by_hand_becomes_the_platforms(project: Project) -> None:
     carried_out(project, "upgrade", BAR, "--image-tag", NOW, "--overwrite-drift")
     assert status(project, BAR)["held"] is None
