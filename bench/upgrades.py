@@ -45,7 +45,7 @@ def main() -> int:
     print(json.dumps(found, indent=2))
     if chosen.output is not None:
         chosen.output.write_text(json.dumps(found, indent=2) + "\n")
-    seen = ", ".join(f"{one['lost']} of {one['requests']} in an {name}" for name, one in found.items())
+    seen = ", ".join(f"{one['lost']} of {one['requests']} in one {name}" for name, one in found.items())
     met = all(one["lost"] == 0 and one["requests"] >= chosen.requests for one in found.values())
     if chosen.requests >= WANTED:
         results.record(
