@@ -168,9 +168,12 @@ class FakeGate:
         idempotency_key: str | None = None,
         overwrite_drift: bool = False,
         override_limits: bool = False,
+        without_final_backup: Sequence[str] = (),
         report: Callable[[ProgressEvent], None],
     ) -> RunResult:
-        options = {"overwrite_drift": overwrite_drift, "override_limits": override_limits}
+        options: dict[str, Any] = {"overwrite_drift": overwrite_drift, "override_limits": override_limits}
+        if without_final_backup:
+            options["without_final_backup"] = without_final_backup
         self._call("up", actor=actor, reason=reason, idempotency_key=idempotency_key, **options)
         report(ProgressEvent("tea-house-x7k2m", "create namespace", "Provisioning"))
         return self.result
