@@ -44,7 +44,7 @@ def deep(project: Project, store_id: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def working(make_project: Callable[[], Project]) -> Project:
     made = make_project()
-    made.configure(releaseTimeoutSeconds=120, readyTimeoutSeconds=30, deletionTimeoutSeconds=10)
+    made.configure(releaseTimeoutSeconds=120, readyTimeoutSeconds=90, deletionTimeoutSeconds=10)
     made.write(store(TEA))
     return made
 
