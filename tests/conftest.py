@@ -27,6 +27,14 @@ SANDBOX = "test"
 KEEP_VARIABLE = "STORES_KEEP_SANDBOX"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that uses the cluster, before tests are chosen by their marks: two runs must not share one."""
+    for item in items:
+        if "sandbox_instance" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.cluster)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """Return the checkout."""

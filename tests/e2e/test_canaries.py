@@ -69,6 +69,7 @@ def in_secret(project: Project, store_id: str) -> dict[str, str]:
     return dict(found)
 
 
+@pytest.mark.long
 def test_no_secret_is_where_it_may_not_be(make_project: Callable[[], Project]) -> None:
     made = make_project()
     canaries = {name: f"canary{secrets.token_hex(12)}" for name in ("passphrase", "database", "cloud")}
