@@ -164,6 +164,7 @@ def rival(live: Live) -> Iterator[str]:
     live.core.delete_namespace(namespace)
 
 
+@pytest.mark.long
 class TestAStoreThatNeverWorked:
     """What goes wrong at a first start: an image that is not there, a host that somebody else has."""
 

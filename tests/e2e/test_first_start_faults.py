@@ -106,6 +106,7 @@ def running(project: Project) -> tuple[threading.Thread, list[Done]]:
     return thread, answers
 
 
+@pytest.mark.long
 def test_a_first_start_that_is_killed_at_every_point_becomes_one_whole_shop(
     make_project: Callable[[], Project], live: Live
 ) -> None:

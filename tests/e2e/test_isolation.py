@@ -210,7 +210,7 @@ def test_names_are_resolved(here: Neighbourhood, component: str) -> None:
 
 
 def test_the_ingress_reaches_the_shop_and_nothing_else_of_a_store(here: Neighbourhood) -> None:
-    targets = {**here.targets(A), "another port": (here.web(A).status.pod_ip, 8089)}
+    targets = {**here.targets(A), "another port": (here.web(A).status.pod_ip, 8081)}
 
     def found() -> Mapping[str, Result]:
         return here.cluster.probe(here.ingress, targets, python="controller")

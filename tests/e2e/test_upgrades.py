@@ -152,7 +152,11 @@ def test_an_upgrade_of_the_same_database_can_be_rolled_back_and_loses_no_request
 
 
 @pytest.mark.parametrize(
-    ("tag", "reason"), [(BROKEN, "the module of the century is missing"), (ABSENT, "cannot be pulled")]
+    ("tag", "reason"),
+    [
+        (BROKEN, "the module of the century is missing"),
+        pytest.param(ABSENT, "cannot be pulled", marks=pytest.mark.long),
+    ],
 )
 def test_a_broken_image_is_rolled_back_by_itself_while_the_shop_serves(
     project: Project, sandbox_instance: Instance, tmp_path: Path, tag: str, reason: str

@@ -5,9 +5,11 @@ As close to the chart's pods as a test needs, and quick: no cluster, no image st
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -72,6 +74,24 @@ class Mount:
     read_only: bool = False
 
 
+class Contained(subprocess.Popen[bytes]):
+    """A process in namespaces of its own: killing it ends all that runs in them.
+
+    `unshare --kill-child` alone does not: the kernel forgets that wish when the child changes its user.
+    """
+
+    def kill(self) -> None:
+        """End the first process of the namespaces, and with it all others; then this one."""
+        try:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        except OSError:
+            children = []
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+        super().kill()
+
+
 @dataclass(frozen=True)
 class Image:
     """An image's files, unpacked, and its configuration."""
@@ -97,7 +117,7 @@ class Image:
         lines = "".join(f"{mount.source} {mount.place} {'ro' if mount.read_only else 'rw'}\n" for mount in mounts)
         enter = ["nsenter", f"--net=/proc/{network}/ns/net"]
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "container"]
-        return subprocess.Popen(
+        return Contained(
             [*enter, *apart, str(self.root), str(user), "", *command],
             env={**variables, **environment, "VOLUMES": "/nonexistent", "MOUNTS": lines},
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
