@@ -24,7 +24,7 @@ down: $(READY) ## Stop the sandbox and remove what belonged to it; the build cac
 	@$(BIN)/stores sandbox down
 
 .PHONY: test
-test: $(READY) $(POSTURE) test-programs ## Run all tests, the end-to-end ones against a sandbox of their own included
+test: $(READY) $(POSTURE) test-programs ## Run the tests, the end-to-end ones against a sandbox of their own included
 	@$(BIN)/stores sandbox build
 	@BIN=$(BIN) bash tests/halves.sh
 
