@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from audit.entrance import Entrance
 from audit.observation import Observation
-from audit.records import Change, OpenRun, StoreOutcome
+from audit.records import STORE_DELETE, Change, OpenRun, StoreOutcome
 from components import naming
 from stacks.cluster import Cluster
-
-_DELETE = "store.delete"
 
 
 def outcomes(run: OpenRun, observation: Observation, cluster: Cluster, entrance: Entrance) -> list[StoreOutcome]:
@@ -25,7 +23,7 @@ def _outcome(
     ended = f"run {run_id} ended before it could say what happened"
     namespace = cluster.namespace(naming.namespace(change.store_id))
     exists = namespace is not None or observation.cell_of(change.store_id) is not None
-    if change.action == _DELETE:
+    if change.action == STORE_DELETE:
         return _of_deletion(change.store_id, ended, exists=exists)
     if not exists:
         told = f"{ended}; nothing of the store exists"

@@ -31,7 +31,7 @@ class Reconciliation(Run):
         """
         with self.session() as leases:
             # Closes the open runs; their cells' leases are ours, so they are over.
-            observation = self._observe(leases)
+            observation = self.observe(leases)
             for cell, snapshot in observation.snapshots.items():
                 if snapshot.exists and self.engine.clear(cell, pending=bool(snapshot.pending)):
                     self.tell(None, f"cell {cell}: a lock or an unfinished operation of a killed run was cleared")

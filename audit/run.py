@@ -164,7 +164,7 @@ class Run:
     def carry_out(self, request: RunRequest, leases: Sequence[Lease], scope: Scope | None = None) -> RunResult:
         """Do it all, or what of it is in the scope, under leases that are held until this returns."""
         self.scope = scope
-        observation = self._observe(leases)
+        observation = self.observe(leases)
         stores = observations.plan_stores(observation)
         if scope is None:
             stores = self._with_broken(observation, stores)
@@ -188,7 +188,7 @@ class Run:
             self._settle(outcomes, observation)
         return self._result(observation, shown, admission, outcomes)
 
-    def _observe(self, leases: Sequence[Lease]) -> Observation:
+    def observe(self, leases: Sequence[Lease]) -> Observation:
         """Return what there is, after the checks that come before any change."""
         self.tell(None, "reading the manifest, the state and the ledger")
         observation = observations.observe(self.root, self.settings, self.manifest, self.engine, self.ledger)
@@ -484,10 +484,6 @@ class Run:
         """Set once the run was asked to stop."""
         return self._cancelled
 
-    def observe(self, leases: Sequence[Lease]) -> Observation:
-        """Return what there is, after the checks that come before any change; for work that is none of the engine's."""
-        return self._observe(leases)
-
     def until_sells(self, store_id: str) -> StoreOutcome:
         """Return Ready once a store of the manifest sells, or Failed with why it does not."""
         store = self.manifest.store(store_id)
@@ -650,13 +646,18 @@ class Run:
         elsewhere before and after.
         """
         keeper = self._anchors()
-        with self._leases() as leases, self._signals():
-            for spooled in spool.settle(self._spool, self.ledger, self.actor, leases):
-                self.tell(None, f"settled run {spooled.run_id} from {spooled.file}")
-            try:
-                yield leases
-            finally:
-                self._anchor(keeper)
+        with self._leases() as leases, self._signals(), self._on_record(keeper, leases):
+            yield leases
+
+    @contextmanager
+    def _on_record(self, keeper: Keeper, leases: Sequence[Lease]) -> Iterator[None]:
+        """Settle what an earlier run could not write, before; keep the log's end, after."""
+        for spooled in spool.settle(self._spool, self.ledger, self.actor, leases):
+            self.tell(None, f"settled run {spooled.run_id} from {spooled.file}")
+        try:
+            yield
+        finally:
+            self._anchor(keeper)
 
     @property
     def _spool(self) -> Path:
@@ -679,22 +680,34 @@ class Run:
     @contextmanager
     def _leases(self) -> Iterator[list[Lease]]:
         """Hold every cell of the environment, renewed until the end; who cannot renew stops the engine."""
-        holder = Holder(actor=self.actor, host=socket.gethostname(), pid=os.getpid(), run_id=self.run_id)
-        environment = self.settings.environment
-        cells = sorted({store.cell for store in self.manifest.stores} | {naming.FIRST_CELL})
-        held: list[Lease] = []
+        held = self._acquired(self.run_id, LEASE_S)
         done = threading.Event()
         keeper = threading.Thread(target=self._renew, args=(held, done), name="lease-keeper", daemon=True)
         try:
-            held.extend(self.ledger.acquire_lease(environment, cell, holder, LEASE_S) for cell in cells)
             keeper.start()
             yield held
         finally:
             done.set()
             if keeper.is_alive():
                 keeper.join()
-            for lease in held:
-                self._release(lease)
+            self._give_back(held)
+
+    def _acquired(self, run_id: str, ttl_s: int) -> list[Lease]:
+        """Return the leases of every cell of the environment; of all or of none."""
+        holder = Holder(actor=self.actor, host=socket.gethostname(), pid=os.getpid(), run_id=run_id)
+        environment = self.settings.environment
+        cells = sorted({store.cell for store in self.manifest.stores} | {naming.FIRST_CELL})
+        held: list[Lease] = []
+        try:
+            held.extend(self.ledger.acquire_lease(environment, cell, holder, ttl_s) for cell in cells)
+        except BaseException:
+            self._give_back(held)
+            raise
+        return held
+
+    def _give_back(self, held: Sequence[Lease]) -> None:
+        for lease in held:
+            self._release(lease)
 
     def _renew(self, held: list[Lease], done: threading.Event) -> None:
         while not done.wait(RENEW_EVERY_S):

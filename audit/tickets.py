@@ -6,8 +6,6 @@ What was done is found by looking, as of any run that ended without saying so.
 
 from __future__ import annotations
 
-import os
-import socket
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,9 +14,8 @@ from audit import aftermath
 from audit import observation as observations
 from audit.observation import Observation
 from audit.plan import Action, StorePlan
-from audit.records import Admission, Holder, Lease, RunRequest, StoreOutcome
-from audit.run import Run, RunResult, StoreResult
-from components import naming
+from audit.records import Admission, Lease, RunRequest, StoreOutcome
+from audit.run import LEASE_S, Run, RunResult, StoreResult
 from stacks import platform_key
 from stacks.errors import OverLimitError, Problem, RefusedError, StoreFailedError, StoresError
 from stacks.ticket import Ticket
@@ -44,37 +41,39 @@ class TicketRun(Run):
         A removal is never admitted: only the gate takes the protection from a store. Raises before anything is
         changed, as `execute` does.
         """
-        holder = Holder(actor=self.actor, host=socket.gethostname(), pid=os.getpid(), run_id=self.run_id)
-        leases = self._held(holder, valid_s)
-        kept = False
+        keeper = self._anchors()
+        leases = self._acquired(self.run_id, valid_s)
+        issued = Issued(None, Admission((), ()))
         try:
-            observation = self._observe(leases)
-            stores = observations.plan_stores(observation)
-            going = [store for store in stores if store.action is not Action.DELETE]
-            changes = observations.changes_of(observation, going)
-            if not changes:
-                return Issued(None, Admission((), ()))
-            admission = self.ledger.admit(replace(request, changes=changes, leases=tuple(leases)))
-            refusal = OverLimitError.of([denial.problem for denial in admission.denied]) if admission.denied else None
-            if not admission.admitted:
-                return Issued(None, admission, refusal)
-            ticket = self._ticket(observation, stores, admission, leases)
-            try:
-                ticket.write(file, platform_key.load(self.root, self.settings))
-            except BaseException:
-                self._give_up(observation, admission, leases)
-                raise
-            kept = True
-            return Issued(ticket, admission, refusal)
+            with self._on_record(keeper, leases):
+                issued = self._issued(request, file, leases)
+            return issued
         finally:
-            if not kept:
-                for lease in leases:
-                    self._release(lease)
+            if issued.ticket is None:
+                self._give_back(leases)
+
+    def _issued(self, request: RunRequest, file: Path, leases: list[Lease]) -> Issued:
+        observation = self.observe(leases)
+        stores = observations.plan_stores(observation)
+        going = [store for store in stores if store.action is not Action.DELETE]
+        changes = observations.changes_of(observation, going)
+        if not changes:
+            return Issued(None, Admission((), ()))
+        admission = self.ledger.admit(replace(request, changes=changes, leases=tuple(leases)))
+        refusal = OverLimitError.of([denial.problem for denial in admission.denied]) if admission.denied else None
+        if not admission.admitted:
+            return Issued(None, admission, refusal)
+        ticket = self._ticket(observation, stores, admission, leases)
+        try:
+            ticket.write(file, platform_key.load(self.root, self.settings))
+        except BaseException:
+            self._give_up(observation, admission, leases)
+            raise
+        return Issued(ticket, admission, refusal)
 
     def close(self, ticket: Ticket) -> RunResult:
         """Put on record what was done with a ticket, and give its cells back. Closing it again changes nothing."""
-        holder = Holder(actor=self.actor, host=socket.gethostname(), pid=os.getpid(), run_id=ticket.run_id)
-        leases = self._held(holder, 60)
+        leases = self._acquired(ticket.run_id, LEASE_S)
         try:
             observation = observations.observe(self.root, self.settings, self.manifest, self.engine, self.ledger)
             observations.refuse_other_cluster(self.settings, self.cluster, observation)
@@ -86,21 +85,8 @@ class TicketRun(Run):
                     done = {outcome.store_id: outcome for outcome in settled if outcome.outcome == "success"}
                     self._record_cells(observation, done)
         finally:
-            for lease in leases:
-                self._release(lease)
+            self._give_back(leases)
         return _result(ticket.run_id, observation, settled)
-
-    def _held(self, holder: Holder, ttl_s: int) -> list[Lease]:
-        environment = self.settings.environment
-        cells = sorted({store.cell for store in self.manifest.stores} | {naming.FIRST_CELL})
-        held: list[Lease] = []
-        try:
-            held.extend(self.ledger.acquire_lease(environment, cell, holder, ttl_s) for cell in cells)
-        except BaseException:
-            for lease in held:
-                self._release(lease)
-            raise
-        return held
 
     def _ticket(
         self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission, leases: list[Lease]

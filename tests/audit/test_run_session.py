@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from audit import anchors, spool
+from audit.gate import AnyRun
 from audit.ledger import Ledger
 from audit.records import StoreOutcome
 from audit.run import ProgressEvent, Run
+from audit.tickets import TicketRun
 from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, LockedError
 from stacks.settings import Settings
 from tests.audit.ledger_samples import ALICE, change, request, used
@@ -29,7 +31,7 @@ class Runs:
     def __init__(self, root: Path, ledger: Ledger) -> None:
         self.root, self.ledger, self.told = root, ledger, []
 
-    def new(self, run_id: str) -> Run:
+    def new(self, run_id: str, kind: type[AnyRun] = Run) -> AnyRun:
         fields: dict[str, Any] = {
             "manifest": SimpleNamespace(stores=()),
             "engine": None,
@@ -37,7 +39,7 @@ class Runs:
             "entrance": None,
         }
         known = {name: value for name, value in fields.items() if name in Run.__dataclass_fields__}
-        return Run(
+        return kind(
             root=self.root,
             settings=SETTINGS,
             ledger=self.ledger,
@@ -96,6 +98,18 @@ def test_a_spool_that_cannot_be_read_stops_every_run(runs: Runs) -> None:
         pytest.fail("it went on")
     with pytest.raises(AuditIncompleteError), runs.new("run-3").session():
         pytest.fail("it went on, and the cell was not given back")
+
+
+def test_a_ticket_is_no_way_around_what_a_run_could_not_write(runs: Runs, tmp_path: Path) -> None:
+    spool.keep(runs.new("run-1")._spool, "run-1", "prod", ALICE, [READY]).write_text("{")
+    ticket = tmp_path / "ticket.json"
+    asked = runs.new("run-2", TicketRun)
+    with pytest.raises(AuditIncompleteError, match="until then nothing is changed"):
+        asked.issue(request([change("tea-1")], run_id="run-2"), ticket, 600)
+    assert not ticket.exists()
+    # The cell was given back: the next one is told of the spool, and not of somebody who holds the cell.
+    with pytest.raises(AuditIncompleteError), runs.new("run-3").session():
+        pytest.fail("it went on")
 
 
 def test_each_run_keeps_the_logs_end_and_refuses_one_that_was_cut(runs: Runs) -> None:
