@@ -7,7 +7,7 @@ whether what they say was ever applied; `Gate.plan` says that.
 from __future__ import annotations
 
 import io
-import subprocess
+import shutil
 import tarfile
 import tempfile
 from collections import Counter
@@ -20,9 +20,10 @@ from typing import Final
 from audit import observation as observations
 from audit.engine import Snapshot
 from audit.judgement import Judged
-from audit.limits import Claim, Limits, OwnerLimits, Tally, judge
+from audit.limits import NO_OWN_LIMITS, Claim, Limits, Tally, judge, own_limits
 from audit.observation import Observation
 from audit.plan import CHANGING, Action, Plan, StorePlan, limit_use
+from audit.provenance import git
 from audit.records import Change, OwnerUsage, Usage
 from components.desired import DesiredStore
 from stacks import manifest as manifests
@@ -47,9 +48,7 @@ class _Files:
     def read(cls, root: Path, environment: str) -> _Files:
         settings = settings_module.load(root, environment)
         manifest = manifests.load(root, environment, caps(root, settings))
-        plans = Plans(root, settings)
-        desired = {store.id: plans.desired(store) for store in manifest.stores if not store.deleted}
-        return cls(settings, manifest, desired)
+        return cls(settings, manifest, Plans(root, settings).of(manifest))
 
 
 def against(root: Path, environment: str, ref: str) -> Plan:
@@ -102,12 +101,14 @@ def _observation(before: _Files, after: _Files, root: Path) -> Observation:
 
 def _with_denials(before: _Files, after: _Files, stores: Sequence[StorePlan]) -> tuple[StorePlan, ...]:
     """Return the plan with what the limits would say if this were the only change of the hour."""
-    limits = _limits(after.settings)
+    limits = Limits.of_environment(after.settings)
     owners = {store.id: store.owner for store in before.manifest.stores if not store.deleted}
     changing = [store for store in stores if store.action in CHANGING]
     claims = [_claim(store, owners.get(store.store_id)) for store in changing]
     tally = Tally(len(owners), Counter(owners.values()), {})
-    verdicts = judge(claims, tally, limits=limits, owner_limits=_own_limits(after), now=datetime.now(UTC))
+    verdicts = judge(
+        claims, tally, limits=limits, owner_limits=own_limits(after.manifest.owners), now=datetime.now(UTC)
+    )
     denials: dict[str, Problem] = {}
     for store, claim, verdict in zip(changing, claims, verdicts, strict=True):
         if not verdict.allowed:
@@ -126,38 +127,25 @@ def _claim(store: StorePlan, owner_before: str | None) -> Claim:
 
 def _usage(before: _Files, after: _Files) -> Usage:
     """Return what the stores of the base use. Creations of the last hour are not known, so they count as none."""
-    limits, own = _limits(after.settings), _own_limits(after)
+    limits, own = Limits.of_environment(after.settings), own_limits(after.manifest.owners)
     owners = [store.owner for store in before.manifest.stores if not store.deleted]
     names = sorted({store.owner for store in after.manifest.stores} | set(owners))
     rows = []
     for name in names:
-        theirs = limits.of(own.get(name, OwnerLimits()))
+        theirs = limits.of(own.get(name, NO_OWN_LIMITS))
         rows.append(OwnerUsage(name, owners.count(name), theirs.stores_per_owner, 0, theirs.creates_per_hour, None))
     environment = after.settings.environment
     return Usage(environment, tuple(rows), len(owners), limits.stores_total, limits.window_s, datetime.now(UTC))
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        stores_per_owner=settings.stores_per_owner,
-        creates_per_hour=settings.creates_per_hour,
-        stores_total=settings.stores_total,
-    )
-
-
-def _own_limits(files: _Files) -> dict[str, OwnerLimits]:
-    return {
-        owner.name: OwnerLimits(stores=owner.limits.stores, creates_per_hour=owner.limits.creates_per_hour)
-        for owner in files.manifest.owners
-    }
-
-
 def _base(root: Path, ref: str) -> str:
     """Return the commit at which this checkout left `ref`: what came into it since is no change of ours."""
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    if shutil.which("git") is None:
+        raise UsageError("git", "the program is not installed", "install it; --against compares commits")
+    commit = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     if commit is None:
         raise UsageError(f"--against {ref}", "git knows no such commit here", "fetch it first, e.g. `git fetch origin`")
-    base = _git(root, "merge-base", commit.decode().strip(), "HEAD")
+    base = git(root, "merge-base", commit.decode().strip(), "HEAD")
     if base is None:
         cure = "fetch the history between them (`git fetch --unshallow`; fetch-depth: 0 in a workflow)"
         raise UsageError(f"--against {ref}", "it has no commit in common with this checkout", cure)
@@ -167,18 +155,10 @@ def _base(root: Path, ref: str) -> str:
 def _extract(root: Path, commit: str, environment: str, folder: Path) -> None:
     """Write the files that a plan reads, as they were at the commit."""
     wanted = [*_READ, settings_module.settings_file(environment)]
-    listed = _git(root, "ls-tree", "--name-only", commit, "--", *wanted) or b""
+    listed = git(root, "ls-tree", "--name-only", commit, "--", *wanted) or b""
     found = listed.decode().split()
-    archive = _git(root, "archive", "--format=tar", commit, "--", *found) if found else None
+    archive = git(root, "archive", "--format=tar", commit, "--", *found) if found else None
     if archive is None:
         raise UsageError(f"commit {commit[:12]}", "it does not hold this project's files", "name another --against")
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(folder, filter="data")
-
-
-def _git(root: Path, *arguments: str) -> bytes | None:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)  # noqa: S607
-    except FileNotFoundError:
-        raise UsageError("git", "the program is not installed", "install it; --against compares commits") from None
-    return done.stdout if done.returncode == 0 else None

@@ -22,7 +22,7 @@ from audit.doctor import Check, Patient, examine
 from audit.engine import Engine
 from audit.entrance import Entrance
 from audit.ledger import Ledger
-from audit.limits import Limits, OwnerLimits
+from audit.limits import Limits, own_limits
 from audit.observation import Observation
 from audit.plan import CHANGING, Plan, StorePlan, count_operations, limit_use
 from audit.reconcile import Reconciliation, take_over
@@ -302,8 +302,7 @@ class Gate:
         ]
         if not deep:
             return found
-        plans = Plans(self.root, self.settings)
-        wanted = {store.id: plans.desired(store) for store in manifest.stores if not store.deleted}
+        wanted = Plans(self.root, self.settings).of(manifest)
         with ThreadPoolExecutor(max_workers=PROBES) as pool:
             return list(pool.map(lambda status: self._asked(status, wanted.get(status.store_id)), found))
 
@@ -346,8 +345,8 @@ class Gate:
             run_id=run_id,
             environment=self.environment,
             actor=actor,
-            limits=self._limits(),
-            owner_limits=_owner_limits(manifest),
+            limits=Limits.of_environment(self.settings),
+            owner_limits=own_limits(manifest.owners),
             changes=(),
             reason=reason,
             idempotency_key=idempotency_key,
@@ -361,15 +360,8 @@ class Gate:
     def _observe(self, manifest: Manifest) -> Observation:
         return observations.observe(self.root, self.settings, manifest, self.engine, self.ledger)
 
-    def _limits(self) -> Limits:
-        return Limits(
-            stores_per_owner=self.settings.stores_per_owner,
-            creates_per_hour=self.settings.creates_per_hour,
-            stores_total=self.settings.stores_total,
-        )
-
     def _usage(self, manifest: Manifest) -> Usage:
-        return self.ledger.usage(self.environment, self._limits(), _owner_limits(manifest))
+        return self.ledger.usage(self.environment, Limits.of_environment(self.settings), own_limits(manifest.owners))
 
     def _with_denials(self, observation: Observation, stores: tuple[StorePlan, ...]) -> tuple[StorePlan, ...]:
         """Return the plan with what the limits would say if it ran now."""
@@ -430,13 +422,6 @@ class Gate:
     @property
     def _waiting(self) -> Waiting:
         return Waiting(self.cluster, self.entrance, threading.Event(), lambda _store, _text, _status: None)
-
-
-def _owner_limits(manifest: Manifest) -> dict[str, OwnerLimits]:
-    return {
-        owner.name: OwnerLimits(stores=owner.limits.stores, creates_per_hour=owner.limits.creates_per_hour)
-        for owner in manifest.owners
-    }
 
 
 def _require_backups(gate: Gate, plan: UpgradePlan) -> None:

@@ -6,10 +6,13 @@ must hold the lock under which the tally was read, or the answer is worth nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
+
+from stacks.manifest import Owner
+from stacks.settings import Settings
 
 LimitName = Literal["stores_per_owner", "stores_total", "creates_per_hour"]
 
@@ -23,6 +26,14 @@ class OwnerLimits:
 
 
 NO_OWN_LIMITS: Final = OwnerLimits()
+
+
+def own_limits(owners: Iterable[Owner]) -> dict[str, OwnerLimits]:
+    """Return the limits that owners.yaml gives to single owners, by their names."""
+    return {
+        owner.name: OwnerLimits(stores=owner.limits.stores, creates_per_hour=owner.limits.creates_per_hour)
+        for owner in owners
+    }
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,15 @@ class Limits:
             creates_per_hour=self.creates_per_hour if own.creates_per_hour is None else own.creates_per_hour,
             window_s=self.window_s,
             stores_total=self.stores_total,
+        )
+
+    @classmethod
+    def of_environment(cls, settings: Settings) -> Limits:
+        """Return the limits that an environment's settings name."""
+        return cls(
+            stores_per_owner=settings.stores_per_owner,
+            creates_per_hour=settings.creates_per_hour,
+            stores_total=settings.stores_total,
         )
 
     @property

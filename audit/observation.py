@@ -82,8 +82,7 @@ def observe(root: Path, settings: Settings, manifest: Manifest, engine: Engine, 
     rows = {row.store_id: row for row in ledger.stores(settings.environment)}
     cells = {store.cell for store in manifest.stores} | {row.cell for row in rows.values()} | {naming.FIRST_CELL}
     snapshots = {cell: engine.snapshot(cell) for cell in sorted(cells)}
-    plans = Plans(root, settings)
-    desired = {store.id: plans.desired(store) for store in manifest.stores if not store.deleted}
+    desired = Plans(root, settings).of(manifest)
     return Observation(settings, manifest, snapshots, rows, desired, caps(root, settings).defaults, ledger.now())
 
 

@@ -21,7 +21,8 @@ class Provenance:
 
 def here(root: Path) -> Provenance:
     """Return what this checkout is."""
-    return Provenance(_git(root, "rev-parse", "HEAD"), metadata.version("multi-store-platform"))
+    head = git(root, "rev-parse", "HEAD")
+    return Provenance(head.decode().strip() if head else None, metadata.version("multi-store-platform"))
 
 
 def refuse_older(root: Path, environment: str, ours: Provenance, last: CellRecord | None) -> None:
@@ -37,7 +38,7 @@ def refuse_older(root: Path, environment: str, ours: Provenance, last: CellRecor
         )
     if last.commit is None or ours.commit is None or last.commit == ours.commit:
         return
-    if _is_ancestor(root, ours.commit, last.commit):
+    if git(root, "merge-base", "--is-ancestor", ours.commit, last.commit) is not None:
         raise RefusedError(
             where,
             f"commit {last.commit[:12]} was applied last, and this checkout ({ours.commit[:12]}) is older",
@@ -45,22 +46,13 @@ def refuse_older(root: Path, environment: str, ours: Provenance, last: CellRecor
         )
 
 
-def _is_ancestor(root: Path, older: str, newer: str) -> bool:
-    done = subprocess.run(
-        ["git", "merge-base", "--is-ancestor", older, newer],  # noqa: S607 - the user's own git
-        cwd=root,
-        capture_output=True,
-        check=False,
-    )
-    return done.returncode == 0
-
-
-def _git(root: Path, *arguments: str) -> str | None:
+def git(root: Path, *arguments: str) -> bytes | None:
+    """Return what the user's git answers about a checkout; None where it fails, or there is none."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False, text=True)  # noqa: S607
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)  # noqa: S607
     except FileNotFoundError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout if done.returncode == 0 else None
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from cli.markdown import plan_comment
 from cli.output import destination
 from cli.progress import RunProgress
 from cli.render import print_admission, print_plan, print_run
-from cli.session import Session, common, examples, json_option
+from cli.session import Session, common, examples, json_option, key_option, reason_option
 from stacks.errors import ChangesPendingError, UsageError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _plan_against(session: Session, ref: str) -> Plan:
     )
 )
 @json_option
-@click.option("--reason", help="Why; stored in the audit log with every change of the run.")
+@reason_option
 @click.option(
     "--without-final-backup",
     "without_final_backup",
@@ -123,11 +123,7 @@ def _plan_against(session: Session, ref: str) -> Plan:
     multiple=True,
     help="Remove this tombstoned store even if its last backup fails; give --reason too.",
 )
-@click.option(
-    "--idempotency-key",
-    metavar="KEY",
-    help="Do the same request at most once: a repetition with this key gets the first one's result.",
-)
+@key_option
 @overwrite_option
 @click.option(
     "--override-limits",
@@ -195,8 +191,8 @@ def up(
     help="How long the ticket holds. Nobody else can change its cells meanwhile.",
 )
 @json_option
-@click.option("--reason", help="Why; stored in the audit log with every change of the run.")
-@click.option("--idempotency-key", metavar="KEY", help="Admit the same request at most once.")
+@reason_option
+@key_option
 @click.pass_obj
 @common
 def admit(

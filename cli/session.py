@@ -118,6 +118,12 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
+reason_option = click.option("--reason", help="Why; stored in the audit log with every change of the run.")
+key_option = click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="Do the same request at most once: a repetition with this key gets the first one's result.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 
 

@@ -9,10 +9,11 @@ import click
 
 from cli.output import Output, duration
 from cli.progress import RunProgress
-from cli.session import Session, common, examples, json_option
+from cli.session import Session, common, examples, json_option, key_option, reason_option
 from stacks.errors import UsageError
 
 if TYPE_CHECKING:
+    from audit.gate import Gate
     from audit.upgrade_plan import UpgradePlan
     from audit.upgrades import UpgradeResult
 
@@ -20,12 +21,6 @@ _MOST_PARALLEL = 20
 
 _yes = click.option("--yes", is_flag=True, help="Do not ask; needed where nobody could answer, as in a pipe.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
-_reason = click.option("--reason", help="Why; stored in the audit log with every change.")
-_key = click.option(
-    "--idempotency-key",
-    metavar="KEY",
-    help="Do the same request at most once: a repetition with this key gets the first one's result.",
-)
 _no_backup = click.option(
     "--no-backup", is_flag=True, help="Take no backup of each store before; then a changed database cannot come back."
 )
@@ -61,8 +56,8 @@ _overwrite = click.option(
 @_overwrite
 @_dry_run
 @_yes
-@_reason
-@_key
+@reason_option
+@key_option
 @click.pass_obj
 @common
 def upgrade(
@@ -99,15 +94,9 @@ def upgrade(
         )
         if not _agreed(session, plan, as_json=as_json, dry_run=dry_run, yes=yes):
             return
-        with RunProgress(session.output) as progress:
-            result = gate.upgrade(
-                plan,
-                actor=session.actor(),
-                reason=reason,
-                idempotency_key=idempotency_key,
-                overwrite_drift=overwrite_drift,
-                report=progress,
-            )
+        result = _carried_out(
+            session, gate, plan, reason=reason, idempotency_key=idempotency_key, overwrite_drift=overwrite_drift
+        )
     _print_result(session, result, as_json=as_json)
 
 
@@ -125,8 +114,8 @@ def upgrade(
 @_overwrite
 @_dry_run
 @_yes
-@_reason
-@_key
+@reason_option
+@key_option
 @click.pass_obj
 @common
 def rollback(
@@ -151,15 +140,9 @@ def rollback(
         plan = gate.plan_rollback(store_id, revision, backup=not no_backup, overwrite_drift=overwrite_drift)
         if not _agreed(session, plan, as_json=as_json, dry_run=dry_run, yes=yes):
             return
-        with RunProgress(session.output) as progress:
-            result = gate.upgrade(
-                plan,
-                actor=session.actor(),
-                reason=reason,
-                idempotency_key=idempotency_key,
-                overwrite_drift=overwrite_drift,
-                report=progress,
-            )
+        result = _carried_out(
+            session, gate, plan, reason=reason, idempotency_key=idempotency_key, overwrite_drift=overwrite_drift
+        )
     _print_result(session, result, as_json=as_json)
 
 
@@ -181,6 +164,26 @@ def _agreed(session: Session, plan: UpgradePlan, *, as_json: bool, dry_run: bool
     if not _watched():
         raise UsageError(f"stores {plan.kind}", "nobody is there to agree to the plan", "look at it, then pass --yes")
     return click.confirm("Carry this out?", default=False, err=True)
+
+
+def _carried_out(
+    session: Session,
+    gate: Gate,
+    plan: UpgradePlan,
+    *,
+    reason: str | None,
+    idempotency_key: str | None,
+    overwrite_drift: bool,
+) -> UpgradeResult:
+    with RunProgress(session.output) as progress:
+        return gate.upgrade(
+            plan,
+            actor=session.actor(),
+            reason=reason,
+            idempotency_key=idempotency_key,
+            overwrite_drift=overwrite_drift,
+            report=progress,
+        )
 
 
 def _watched() -> bool:

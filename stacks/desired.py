@@ -20,7 +20,7 @@ from components import backup_server, naming, objects
 from components.desired import DesiredStore, ReleaseSpec, store_objects
 from components.objects import HTTPS_PORT, Destination
 from stacks.errors import ManifestError
-from stacks.manifest import Caps, Store
+from stacks.manifest import Caps, Manifest, Store
 from stacks.manifest_model import SizeKey, Sizes
 from stacks.manifest_rules import WEB_PODS
 from stacks.quantities import parse_bytes, parse_cpu_millis
@@ -45,6 +45,10 @@ class Plans:
         if settings.webhook_receiver is not None:
             self._values["webhooks"]["receiverUrl"] = settings.webhook_receiver.url
         self._surroundings = replace(settings.surroundings, destinations=destinations(settings, self._values))
+
+    def of(self, manifest: Manifest) -> dict[str, DesiredStore]:
+        """Return every store of a manifest that is not to go, by its id."""
+        return {store.id: self.desired(store) for store in manifest.stores if not store.deleted}
 
     def desired(self, store: Store) -> DesiredStore:
         """Return the whole store as plain data."""
