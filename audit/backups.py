@@ -39,6 +39,11 @@ _LIST: Final = """set -eu
 open_repository fail
 restic snapshots --json --no-lock --host "$STORE_ID"
 """
+_ABOUT: Final = """set -eu
+. /etc/store/backup/repository.sh
+open_repository fail
+restic dump --no-lock "$SNAPSHOT" /backup/data/store.json
+"""
 _FRACTION: Final = re.compile(r"\.\d+")
 
 Tell = Callable[[str], None]
@@ -184,6 +189,21 @@ def listed(server: BackupServer, store_id: str, *, cancelled: Event | None = Non
     except (IndexError, KeyError, ValueError) as error:
         raise StoreFailedError(where, f"the list cannot be read: {error}", "see docs/backup.md") from None
     return sorted(found, key=lambda snapshot: snapshot.taken_at, reverse=True)
+
+
+def about(
+    server: BackupServer, store_id: str, snapshot: Snapshot, *, cancelled: Event | None = None
+) -> Mapping[str, Any]:
+    """Return what a snapshot says of the store that it was made of: its store.json, see the chart."""
+    result = server.client(store_id, _ABOUT, environment={"SNAPSHOT": snapshot.id}, cancelled=cancelled)
+    where = f"snapshot {snapshot.short_id} of '{store_id}'"
+    if not result.succeeded:
+        raise StoreFailedError(where, f"it cannot be read: {result.reason}", "see docs/backup.md")
+    try:
+        document = json.loads(result.output[result.output.index("{") :])
+    except ValueError as error:
+        raise StoreFailedError(where, f"what it says of itself cannot be read: {error}", "name another one") from None
+    return document if isinstance(document, Mapping) else {}
 
 
 def _snapshot(document: Mapping[str, Any]) -> Snapshot:

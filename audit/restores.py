@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from audit import backups, jobs, live
+from audit import backups, copies, jobs, live
 from audit.backup_server import BackupServer, owner_of
 from audit.backups import RESTORING, Snapshot
 from audit.records import Actor, Change, Lease, StoreOutcome, StoreRow
@@ -90,25 +90,48 @@ class Restore:
         source = self._source(source_id)
         server = self._server()
         snapshot = self._chosen(server, source_id, at)
+        more = self._copied(server, source, snapshot, owner or source.owner)
         file = ManifestFile(self.gate.root, self.gate.environment)
-        written = file.add(name, owner or source.owner)
-        if source_id in {store.id for store in self.gate.manifest().stores} and (tag := file.image_tag(source_id)):
-            # The data was made by that code, perhaps.
-            file.set_image_tag(written.store_id, tag)
+        written = file.add(name, owner or source.owner, more.pop("title", None), more=more)
         file.save()
         new_id = written.store_id
         self._tell(new_id, f"a block in {written.where}")
-        run = self._run()
-        request = self.gate.request_of(run.manifest, run.run_id, self.actor, self.reason, None)
-        facts = {"restored_from": source_id, "snapshot": snapshot.id}
-        with run.session() as leases:
-            result = run.carry_out(request, leases, Scope("store.create", {new_id: facts}))
+        try:
+            run = self._run()
+            request = self.gate.request_of(run.manifest, run.run_id, self.actor, self.reason, None)
+            facts = {"restored_from": source_id, "snapshot": snapshot.id}
+            with run.session() as leases:
+                result = run.carry_out(request, leases, Scope("store.create", {new_id: facts}))
+        except StoresError:
+            # Such as: what it was is more than the environment gives a store today. The next `up` must not make it.
+            if all(row.store_id != new_id for row in self.gate.ledger.stores(self.gate.environment)):
+                self._take_back(new_id)
+            raise
         if isinstance(result.exit_error, OverLimitError):
-            undone = ManifestFile(self.gate.root, self.gate.environment)
-            undone.remove(new_id)
-            undone.save()
+            self._take_back(new_id)
         self._made(result, new_id)
         return self._replaced(new_id, source_id, snapshot, server, fresh=True)
+
+    def _copied(self, server: BackupServer, source: StoreRow, snapshot: Snapshot, owner: str) -> dict[str, Any]:
+        """Return the keys of the source's block that its copy has too; where there is no block, of its backup."""
+        manifest = self.gate.manifest()
+        same_owner = owner == source.owner
+        contact = next((found.contact for found in manifest.owners if found.name == source.owner), None)
+        store = manifest.store(source.store_id)
+        if store is not None:
+            return copies.of_store(store, contact or "", same_owner=same_owner)
+        self._tell(source.store_id, "it is not in the manifest any more: reading what it was from its backup")
+        values = backups.about(server, source.store_id, snapshot, cancelled=self._cancelled).get("values")
+        if not isinstance(values, Mapping):
+            self._tell(source.store_id, "this backup does not tell sizes and settings; the copy has the environment's")
+            return {}
+        return copies.of_backup(values, server.values, contact, same_owner=same_owner)
+
+    def _take_back(self, store_id: str) -> None:
+        """Take the block of a store that was not made out of the manifest again."""
+        file = ManifestFile(self.gate.root, self.gate.environment)
+        file.remove(store_id)
+        file.save()
 
     # --- what both have in common
 

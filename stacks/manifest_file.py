@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,15 +72,28 @@ class ManifestFile:
         """Return whether there is anything to write."""
         return self._document.text != self._original.text
 
-    def add(self, name: str, owner: str, title: str | None = None, *, choose: Choose = secrets.choice) -> Written:
-        """Append a block for a new store, with its id and cell; raises UsageError when a value cannot be."""
+    def add(
+        self,
+        name: str,
+        owner: str,
+        title: str | None = None,
+        *,
+        more: Mapping[str, object] | None = None,
+        choose: Choose = secrets.choice,
+    ) -> Written:
+        """Append a block for a new store, with its id and cell; raises UsageError when a value cannot be.
+
+        `more` are further keys of the block with their values, which are not judged here: `manifest.load` does.
+        """
         title = default_title(name) if title is None else title
         problems = [*_value_problems(name, title), *self._unknown_owner(name, owner)]
         if problems:
             raise UsageError.of(problems)
         drafts = drafts_of(self._document)
         written = Written("", name, _fresh_id(name, drafts, choose), self._room(drafts))
-        item = {"id": written.store_id, "name": name, "owner": owner, "cell": written.cell, "title": title}
+        own = {"id": written.store_id, "name": name, "owner": owner, "cell": written.cell, "title": title}
+        keys: dict[str, object] = {**(more or {}), **own}
+        item = {key: keys[key] for key in KEY_ORDER if key in keys}
         self._document = with_item(self._document, ("stores",), item)
         return Written(self._document.at(("stores", len(drafts))), name, written.store_id, written.cell)
 

@@ -81,19 +81,21 @@ def without_key(document: YamlDocument, path: KeyPath) -> YamlDocument:
     return _verified(document, text[:start] + text[end:], path, meant, "the block without it")
 
 
-def with_item(document: YamlDocument, path: KeyPath, item: Mapping[str, str]) -> YamlDocument:
-    """Return the document with one more mapping at the end of the list at `path`."""
+def with_item(document: YamlDocument, path: KeyPath, item: Mapping[str, object]) -> YamlDocument:
+    """Return the document with one more mapping at the end of the list at `path`.
+
+    Its values are texts and booleans, and mappings and lists of them.
+    """
     items = find(document.root, path)
     if not isinstance(items, SequenceNode):
         raise _by_hand(document, path, "a new entry")
-    pairs = [f"{key}: {scalar(value)}" for key, value in item.items()]
     text, newline = document.text, _newline(document.text)
     if items.flow_style and items.value:
         at = _content_end(items.value[-1])
-        text = f"{text[:at]}, {{{', '.join(pairs)}}}{text[at:]}"
+        text = f"{text[:at]}, {_flow(item)}{text[at:]}"
     else:
         column = 2 if items.flow_style else items.start_mark.column
-        block = " " * column + "- " + f"{newline}{' ' * (column + 2)}".join(pairs)
+        block = newline.join(" " * column + line for line in _block([item]))
         if items.flow_style:
             # `[]` goes, and a comment behind it stays on its line.
             end = items.end_mark.index
@@ -105,7 +107,7 @@ def with_item(document: YamlDocument, path: KeyPath, item: Mapping[str, str]) ->
             gap = newline if _has_gaps(text, items) else ""
             text = f"{text[:at]}{_line_break(text, at, newline)}{gap}{block}{newline}{text[at:]}"
     before = _data_at(document.data, path)
-    return _verified(document, text, path, _with_data(document.data, path, (*before, dict(item))), "a new entry")
+    return _verified(document, text, path, _with_data(document.data, path, (*before, _plain(item))), "a new entry")
 
 
 def without_item(document: YamlDocument, path: KeyPath) -> YamlDocument:
@@ -121,6 +123,36 @@ def without_item(document: YamlDocument, path: KeyPath) -> YamlDocument:
     before = _data_at(document.data, tuple(parent))
     after = tuple(entry for position, entry in enumerate(before) if position != index)
     return _verified(document, text, path, _with_data(document.data, tuple(parent), after), "nothing")
+
+
+def _flow(value: object) -> str:
+    """Return a value in one line."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_flow(each)}' for key, each in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_flow(each) for each in value)}]"
+    return str(value).lower() if isinstance(value, bool) else scalar(str(value))
+
+
+def _block(value: object) -> list[str]:
+    """Return the lines of a mapping or of a list of mappings."""
+    lines: list[str] = []
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            nested = _block(each) if isinstance(each, (Mapping, list, tuple)) and each else []
+            lines += [f"{key}:", *(f"  {line}" for line in nested)] if nested else [f"{key}: {_flow(each)}"]
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            first, *rest = _block(each) or [_flow(each)]
+            lines += [f"- {first}", *(f"  {line}" for line in rest)]
+    return lines
+
+
+def _plain(value: object) -> object:
+    """Return a value as the parser gives it: lists are tuples."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return tuple(_plain(each) for each in value) if isinstance(value, (list, tuple)) else value
 
 
 def find(node: Node | None, path: KeyPath) -> Node | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from audit import copies
 from components import naming
+from stacks.desired import environment_values, merge, store_values
+from tests.audit.test_copies import CONTACT, WHOLE
 
 from .pod_security import violations
-from .rendering import VALUES, Chart, Rendered, merged
+from .rendering import ROOT, VALUES, Chart, Rendered, merged
 
 ON = {"backup": {"enabled": True}}
 S3 = {"kind": "s3", "url": "https://s3.example.com/bucket/prod", "accessSecret": "backup-access"}
@@ -89,3 +93,15 @@ def test_only_the_dump_and_restic_see_what_they_need(chart: Chart) -> None:
 )
 def test_values_that_contradict_each_other_are_refused(chart: Chart, values: dict[str, Any], said: str) -> None:
     assert said in chart.refusal({"backup": {"enabled": True, **values}})
+
+
+@pytest.mark.parametrize("environment", ["local", "prod"])
+def test_a_backup_says_what_a_copy_of_the_store_needs_and_no_more(chart: Chart, environment: str) -> None:
+    values = environment_values(ROOT, environment)
+    rendered = chart.render(merge(values, store_values(WHOLE)))
+    text = rendered.one("ConfigMap", "backup")["data"]["store.json"]
+    found = copies.of_backup(json.loads(text)["values"], values, CONTACT, same_owner=True)
+    expected = copies.of_store(WHOLE, CONTACT, same_owner=True)
+    # The address's scheme is not among a block's chart values; see stacks.desired.
+    assert found == {key: value for key, value in expected.items() if key != "https"}
+    assert WHOLE.domains[0] not in json.dumps(json.loads(text)["values"])

@@ -137,6 +137,22 @@ def test_a_file_without_a_list_of_stores_cannot_be_edited(write) -> None:
             ManifestFile(write(broken), "local")
 
 
+def test_add_writes_what_more_it_is_given_in_the_usual_order_and_it_reads_back(write) -> None:
+    root = write("version: 1\nstores: []\n")
+    package = {"slug": "wishes", "version": "1.10", "url": "https://example.com/w.zip", "sha256": "a" * 64}
+    more = {"wpContent": "persistent", "web": {"cpu": "1"}, "plugins": [package], "https": True, "currency": "EUR"}
+    file = ManifestFile(root, "local")
+    file.add("tea-house", "alice", "Tee: #1", more=more, choose=first)
+    file.save()
+    (store,) = load(root, "local", CAPS).stores
+    spec = store.spec()
+    assert {key: spec[key] for key in more} == more
+    assert store.title == "Tee: #1"
+    keys = [line.split(":")[0].strip(" -") for line in text(root).splitlines() if line[2:4] in ("- ", "  ")]
+    shown = [key for key in keys if key in ("id", "name", "owner", "cell", "title", "web", "https", *more)]
+    assert shown == ["id", "name", "owner", "cell", "title", "web", "https", "currency", "plugins", "wpContent"]
+
+
 def test_add_appends_a_whole_block(write) -> None:
     root = write(BARE)
     file = ManifestFile(root, "local")

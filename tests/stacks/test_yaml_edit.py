@@ -84,6 +84,36 @@ def test_an_item_is_written_as_its_neighbours_are(before: str, after: str) -> No
     assert with_item(parse(before, "f.yaml"), ("s",), {"a": "b"}).text == after
 
 
+NESTED = {"a": "b", "on": True, "web": {"cpu": "1", "memory": "1Gi"}, "list": [{"x": "1.10", "y": "z"}, {"x": "2"}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "s:\n- a: 1\n",
+            (
+                's:\n- a: 1\n- a: b\n  on: true\n  web:\n    cpu: "1"\n    memory: 1Gi\n'
+                '  list:\n    - x: "1.10"\n      y: z\n    - x: "2"\n'
+            ),
+        ),
+        (
+            "s: [{a: 1}]\n",
+            's: [{a: 1}, {a: b, on: true, web: {cpu: "1", memory: 1Gi}, list: [{x: "1.10", y: z}, {x: "2"}]}]\n',
+        ),
+        ("s:\r\n  - a: 1\r\n", None),
+        ("s: []  # none yet\n", None),
+    ],
+)
+def test_an_item_with_mappings_and_lists_in_it_reads_back_as_it_was(before: str, after: str | None) -> None:
+    document = with_item(parse(before, "f.yaml"), ("s",), NESTED)
+    if after is not None:
+        assert document.text == after
+    *_, added = document.data["s"]  # type: ignore[index]
+    assert added == {**NESTED, "list": ({"x": "1.10", "y": "z"}, {"x": "2"})}
+    assert ("\n" in document.text.replace("\r\n", "")) == ("\r\n" not in before)
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
