@@ -8,6 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 POSTURE := .venv-posture/.ready
+OBJECT_STORE := .venv-s3/.ready
 ENVIRONMENT ?= local
 
 .PHONY: help
@@ -24,13 +25,13 @@ down: $(READY) ## Stop the sandbox and remove what belonged to it; the build cac
 	@$(BIN)/stores sandbox down
 
 .PHONY: test
-test: $(READY) $(POSTURE) test-programs ## Run the tests, the end-to-end ones against a sandbox of their own included
+test: $(READY) $(POSTURE) $(OBJECT_STORE) test-programs ## Run the tests, the end-to-end ones against a sandbox of their own included
 	@$(BIN)/stores sandbox build
 	@BIN=$(BIN) bash tests/halves.sh
 
 # One after the other: what is timed must have the machine for itself. The first failure does not keep the rest away.
 .PHONY: test-long
-test-long: $(READY) test-programs ## Full counts of the figures of docs/reliability.md, which it writes (hours)
+test-long: $(READY) $(OBJECT_STORE) test-programs ## Full counts of the figures of docs/reliability.md, which it writes (hours)
 	@code=0; \
 	$(BIN)/python -m bench || code=1; \
 	$(BIN)/pytest -m long --timeout 3600 tests || code=1; \
@@ -82,10 +83,12 @@ lock: ## Pin every dependency anew, with hashes (needs uv)
 	  --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 \
 	  --custom-compile-command "make lock" tests/posture/requirements.in -o tests/posture/requirements.lock
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 \
+	  --custom-compile-command "make lock" tests/charts/object-store.in -o tests/charts/object-store.lock
 
 .PHONY: clean
 clean: ## Remove the virtual environment; state and sandboxes stay
-	rm -rf .venv .venv-posture
+	rm -rf .venv .venv-posture .venv-s3
 
 # A stamp: a half-made environment is made anew.
 $(READY): requirements.lock pyproject.toml
@@ -103,4 +106,11 @@ $(POSTURE): tests/posture/requirements.lock
 	@echo "Installing checkov into .venv-posture (about a minute) ..."
 	@$(PYTHON) -m venv .venv-posture
 	@.venv-posture/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/posture/requirements.lock
+	@touch $@
+
+# Likewise the object store that backups are tried with.
+$(OBJECT_STORE): tests/charts/object-store.lock
+	@echo "Installing an object store for the tests into .venv-s3 (half a minute) ..."
+	@$(PYTHON) -m venv .venv-s3
+	@.venv-s3/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/charts/object-store.lock
 	@touch $@

@@ -154,6 +154,8 @@ class Settings(BaseModel):
     backup_server_storage: Quantity = "20Gi"
     backup_server_storage_class: DnsLabel | None = None
     """The platform's own repository server and its volume, where the values name it; class None is the cluster's."""
+    deleted_backups_days: Count = 90
+    """How many days the backups of a deleted store are kept at least; `stores prune-backups` removes them then."""
     final_backup: bool | None = None
     """Whether a tombstoned store is backed up before it is removed; None: in protected environments."""
 

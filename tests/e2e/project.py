@@ -77,6 +77,11 @@ class Project:
         """Make these the manifest's stores."""
         self._dump("stacks/local/stores.yaml", {"version": 1, "stores": [dict(store) for store in stores]})
 
+    def blocks(self) -> list[dict[str, Any]]:
+        """Return the manifest's stores as they stand there now."""
+        document = YAML(typ="safe").load((self.root / "stacks/local/stores.yaml").read_text())
+        return [dict(each) for each in document["stores"]]
+
     def write_owners(self, *owners: Mapping[str, Any]) -> None:
         """Make these the owners."""
         self._dump("stacks/local/owners.yaml", {"version": 1, "owners": [dict(owner) for owner in owners]})

@@ -17,12 +17,16 @@ from tests.e2e.shop import Shop, until
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 TEA = naming.new_store_id("backed")
+# The admin page of this one may install.
+OPEN = naming.new_store_id("open")
+BLOCK = store(TEA, currency="EUR", timezone="Europe/Berlin", uploads={"storage": "2Gi"})
+PLUGIN = "<?php /* Plugin Name: Handmade */ function handmade() { return %r; }"
 
 
 @pytest.fixture(scope="module")
 def project(make_project: Callable[[], Project]) -> Project:
     made = make_project()
-    made.write(store(TEA))
+    made.write(BLOCK)
     done = made.stores("up")
     assert done.code == 0, str(done)
     return made
@@ -102,6 +106,13 @@ def test_another_store_gets_the_data_with_its_own_address_and_credentials(
     text = value.replace("\\n", "").replace("\n", "")
     code = f"$v = unserialize(base64_decode('{text}')); echo $v['u'], ' ', unserialize($v['a'])['deep'];"
     assert other.php(code) == f"{here} {here}/x"
+    # It is the same shop: what its block says is what the data was made with.
+    (block,) = [each for each in project.blocks() if each["id"] == twin]
+    assert {key: block[key] for key in ("currency", "timezone", "uploads", "title", "owner")} == {
+        key: BLOCK[key] for key in ("currency", "timezone", "uploads", "title", "owner")
+    }
+    currency = "SELECT option_value FROM wp_options WHERE option_name = 'woocommerce_currency'"
+    assert (other.sql(currency), shop.sql(currency)) == ("EUR", "EUR")
     # The store of before has its own address still.
     assert shop.sql("SELECT option_value FROM wp_options WHERE option_name = 'home'") == url
     password = project.stores("credentials", twin, "--json").data["password"]
@@ -126,9 +137,85 @@ def test_a_store_whose_namespace_was_deleted_comes_back_whole(project: Project, 
     assert "nothing to do" in project.stores("up").out
 
 
+@pytest.mark.long
+def test_what_the_merchant_installed_comes_back_as_it_was_with_the_database(project: Project, cluster: Cluster) -> None:
+    project.write(BLOCK, store(OPEN, wpContent="persistent"))
+    done = project.stores("up")
+    assert done.code == 0, str(done)
+    shop = Shop(cluster, OPEN)
+    content = "/var/www/html/wp-content"
+    wordpress = f"chdir('/var/www/html'); $_SERVER['HTTP_HOST'] = 'x'; require 'wp-load.php';"  # noqa: F541
+    for place, text in (
+        ("plugins/handmade/handmade.php", PLUGIN % "first"),
+        ("themes/leaves/style.css", "/* Theme Name: Leaves */"),
+        ("languages/de_DE.po", "texts"),
+        ("uploads/photo.txt", "photo"),
+        ("cache/page.html", "old"),
+    ):
+        shop.shell(f"mkdir -p $(dirname {content}/{place}) && cat > {content}/{place} <<'END'\n{text}\nEND")
+    activate = (
+        "require ABSPATH . 'wp-admin/includes/plugin.php'; activate_plugin('handmade/handmade.php'); echo 'done';"
+    )
+    assert shop.php(wordpress + activate) == "done"
+    assert project.stores("backup", OPEN).code == 0
+    # An update, another plugin, a theme and a language less.
+    shop.shell(f"cat > {content}/plugins/handmade/handmade.php <<'END'\n{PLUGIN % 'second'}\nEND")
+    shop.shell(f"mkdir {content}/plugins/later && touch {content}/plugins/later/later.php")
+    shop.shell(f"rm -r {content}/themes/leaves {content}/languages/de_DE.po {content}/uploads/photo.txt")
+    shop.sql("UPDATE wp_options SET option_value = 'a:0:{}' WHERE option_name = 'active_plugins'")
+    done = project.stores("restore", OPEN, "--yes", "--json")
+    assert done.code == 0, str(done)
+    assert done.data["status"] == "Ready"
+    assert shop.php(wordpress + "echo handmade();") == "first"
+    left = shop.shell(f"cd {content}; ls plugins; cat themes/leaves/style.css languages/de_DE.po uploads/photo.txt")
+    assert "later" not in left
+    assert "handmade" in left
+    assert left.splitlines()[-3:] == ["/* Theme Name: Leaves */", "texts", "photo"]
+    assert shop.shell(f"[ -e {content}/cache ] && echo there || echo gone") == "gone"
+    assert "nothing to do" in project.stores("up").out
+    project.write(BLOCK, store(OPEN, wpContent="persistent", state="deleted"))
+    assert project.stores("up").code == 0
+
+
 def test_a_last_backup_is_taken_before_a_removal_and_outlives_the_store(project: Project) -> None:
     project.configure(finalBackup=True)
     assert project.stores("rm", TEA).code == 0
     done = project.stores("up")
     assert done.code == 0, str(done)
     assert project.stores("backups", TEA, "--json").data[0]["reason"] == "final"
+
+
+@pytest.mark.long
+def test_a_deleted_store_comes_back_as_another_from_what_its_backup_tells(project: Project, cluster: Cluster) -> None:
+    project.write()
+    done = project.stores("restore", TEA, "--as", "phoenix", "--json")
+    assert done.code == 0, str(done)
+    (block,) = project.blocks()
+    assert block["id"] == done.data["store_id"]
+    for key in ("currency", "timezone", "uploads", "title"):
+        assert block[key] == BLOCK[key], key
+    assert Shop(cluster, block["id"]).sql("SELECT words FROM wp_kept") == "before"
+    project.configure(finalBackup=False)
+    assert project.stores("rm", block["id"]).code == 0
+    assert project.stores("up").code == 0
+
+
+def test_backups_of_a_deleted_store_wait_for_their_time_and_then_go_for_good(project: Project) -> None:
+    (left,) = [each for each in project.stores("backups", "--deleted", "--json").data if each["store_id"] == TEA]
+    assert not left["expired"]
+    assert project.stores("prune-backups", "--yes", "--json").data == []
+    refused = project.stores("prune-backups", "--yes", "--deleted-before", "2100-01-01")
+    assert refused.code == 11, str(refused)
+    assert f"backups of '{TEA}': they are kept until" in refused.err
+    project.configure(deletedBackupsDays=0)
+    planned = [each["store_id"] for each in project.stores("prune-backups", "--dry-run", "--json").data]
+    assert TEA in planned
+    assert project.stores("backups", TEA, "--json").data != []
+    done = project.stores("prune-backups", "--yes", "--reason", "its time is over", "--json")
+    assert done.code == 0, str(done)
+    assert next(each["snapshots"] for each in done.data if each["store_id"] == TEA) > 0
+    assert project.stores("backups", TEA, "--json").data == []
+    assert project.stores("backups", "--deleted", "--json").data == []
+    entries = project.stores("audit", "list", "--action", "store.backups.prune", "--json").data
+    found = [(each["outcome"], each["reason"]) for each in entries if each["store_id"] == TEA]
+    assert sorted(found) == [("success", "its time is over"), ("unknown", "its time is over")]

@@ -32,31 +32,47 @@ case $REPOSITORY_KIND in
   *) fail "backup.repository.kind is '$REPOSITORY_KIND'" 'use rest or s3' ;;
 esac
 
+refusals='signature we calculated|SignatureDoesNotMatch|InvalidAccessKeyId|access key id you provided|access.?denied'
+
 export RESTIC_REPOSITORY_FILE="$private/repository"
 export RESTIC_PASSWORD_FILE="$secrets/backup-password"
 export RESTIC_CACHE_DIR=/tmp/cache
 # Two threads at most, and memory given back early: the pod has little of both.
 export GOMAXPROCS=2 GOGC=50
 
+# What restic said last of why it cannot go on; behind its tries comes what says nothing.
+complaint() {
+  grep 'returned error' /tmp/said | tail -n 1 | grep . || tail -n 1 /tmp/said
+}
+
 # The repository answers and opens with the password. $1: what to do where there is none yet, `init` or `fail`.
 open_repository() {
-  tries=0
+  give_up_at=$(($(date +%s) + 150))
+  told=
+  patience=15
   while :; do
     code=0
-    restic cat config > /dev/null 2> /tmp/said || code=$?
+    # restic itself would try for a quarter of an hour, also what no try makes better.
+    timeout $patience restic cat config --no-lock > /dev/null 2> /tmp/said || code=$?
     [ $code -eq 0 ] && return 0
     if [ $code -eq 10 ]; then
       [ "$1" = init ] || fail "there is no repository of $REPOSITORY_ID" 'it was never backed up, see `stores backups`'
       echo "backup: making the repository of $REPOSITORY_ID"
-      restic init > /dev/null 2> /tmp/said && return 0
+      timeout 45 restic init > /dev/null 2> /tmp/said && return 0
     fi
     [ $code -eq 12 ] && fail "the repository of $REPOSITORY_ID does not open with its backup-password" \
       'the platform key is another than the one it was made with; set the right one'
-    tries=$((tries + 1))
-    # A login that the server has not heard of yet becomes good within a minute; a server that starts answers soon.
-    [ $tries -lt 20 ] || fail "the repository at $REPOSITORY_URL: $(tr '\n' ' ' < /tmp/said)" \
+    # A login at the platform's own server becomes good within a minute; keys of an object store do not.
+    if [ "$REPOSITORY_KIND" = s3 ] && grep -qiE "$refusals" /tmp/said; then
+      fail "the object store at $REPOSITORY_URL refuses the keys: $(grep -iEm 1 "$refusals" /tmp/said)" \
+        'correct access-key-id and secret-access-key in the Secret of backup.repository.accessSecret'
+    fi
+    # A server that starts answers soon.
+    [ "$(date +%s)" -lt $give_up_at ] || fail "the repository at $REPOSITORY_URL: $(complaint)" \
       'see the runbook docs/backup.md, "The repository does not answer"'
-    [ $tries -gt 1 ] || echo "backup: waiting for the repository: $(tail -n 1 /tmp/said)" >&2
+    [ -n "$told" ] || echo "backup: waiting for the repository: $(complaint)" >&2
+    told=1
+    patience=45
     sleep 6
   done
 }
