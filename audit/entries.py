@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, update
 
 from audit import chain
 from audit.database import Clock
@@ -106,6 +106,18 @@ def listed(
         query = query.where(audit_logs.c.recorded_at < until_at)
     order = audit_logs.c.seq.asc() if ascending else audit_logs.c.seq.desc()
     return [to_entry(row) for row in connection.execute(query.order_by(order).limit(limit))]
+
+
+def last_successes(connection: Connection, environment: str, action: str) -> dict[str, datetime]:
+    """Return when an action last succeeded, by the store."""
+    columns = audit_logs.c
+    query = (
+        select(columns.store_id, func.max(columns.occurred_at))
+        .where(columns.environment == environment, columns.action == action, columns.outcome == "success")
+        .where(columns.store_id.is_not(None))
+        .group_by(columns.store_id)
+    )
+    return {str(store_id): at for store_id, at in connection.execute(query)}
 
 
 def one(connection: Connection, reference: int | str) -> Entry | None:

@@ -14,10 +14,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
 
-from audit import admins, backups, probe
+from audit import admins, backup_ages, backups, probe
 from audit import held as holding
 from audit import observation as observations
 from audit import target as targets
+from audit.backup_ages import BackupAge
 from audit.doctor import Check, Patient, examine
 from audit.engine import Engine
 from audit.entrance import Entrance
@@ -69,6 +70,8 @@ class StoreStatus:
     """What somebody has done to its release by plain Helm, of a store that is held."""
     checks: tuple[probe.Check, ...] = ()
     """What the store was asked just now; empty unless that was wanted."""
+    backup: BackupAge | None = None
+    """Its last good backup; None where the environment makes none, or there is no store yet."""
 
 
 @dataclass(frozen=True)
@@ -290,14 +293,18 @@ class Gate:
     def status(self, *, deep: bool = False, unsure: Callable[[str], None] = lambda _: None) -> list[StoreStatus]:
         """Return every store that the manifest or the ledger knows; `deep` asks each of them now.
 
-        Which are held is asked now in any case. Where that cannot be asked, it is told by `unsure`, and the rest is
-        what the ledger knows.
+        Which are held, and how old the last backups are, is asked now in any case. Where that cannot be asked, it is
+        told by `unsure`, or by the age itself, and the rest is what the ledger knows.
         """
         manifest = self.manifest()
         rows = {row.store_id: row for row in self.ledger.stores(self.environment)}
-        held = self._held(manifest, rows, unsure)
+        # Both ask the cluster; one that does not answer is waited for once.
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            asked = beside.submit(backup_ages.of_all, self)
+            held = self._held(manifest, rows, unsure)
+            ages = {age.store_id: age for age in asked.result()}
         found = [
-            replace(_status(store_id, rows.get(store_id), manifest), held=held.get(store_id))
+            replace(_status(store_id, rows.get(store_id), manifest), held=held.get(store_id), backup=ages.get(store_id))
             for store_id in _order(manifest, rows)
         ]
         if not deep:

@@ -300,6 +300,10 @@ class Ledger:
             )
         )
 
+    def last_successes(self, environment: str, action: str) -> dict[str, datetime]:
+        """Return when an action last succeeded, by the store; those that it never succeeded for are not in it."""
+        return self._database.read(lambda connection: entries.last_successes(connection, environment, action))
+
     def entry(self, reference: int | str) -> Entry | None:
         """Return the entry with that number, or with that id, of whichever environment."""
         return self._database.read(lambda connection: entries.one(connection, reference))

@@ -107,8 +107,8 @@ def list_backups(session: Session, *, as_json: bool, store_id: str | None, delet
         if as_json:
             session.output.json(ages)
             return
-        rows = [[age.store_id, moment(age.last_at), age.told] for age in ages]
-        session.output.table(["store", "last good backup", ""], rows)
+        rows = [[age.store_id, moment(age.last_at), age.brief, age.told] for age in ages]
+        session.output.table(["store", "last good backup", "age", ""], rows)
         return
     with session.gate() as gate, RunProgress(session.output) as progress:
         server = backups.server_of(gate)

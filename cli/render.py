@@ -104,20 +104,26 @@ def print_statuses(output: Output, statuses: Sequence[StoreStatus]) -> None:
             store.content or "-",
             moment(store.since_at),
             moment(store.checked_at),
+            store.backup.brief if store.backup is not None else "-",
             store.url or "-",
         ]
         for store in statuses
     ]
-    output.table(["store", "owner", "status", "content", "since", "answered", "url"], rows)
+    output.table(["store", "owner", "status", "content", "since", "answered", "backup", "url"], rows)
     asked = [store for store in statuses if store.checks]
     if asked:
         output.line()
         output.table(["store", "asked for", "answer", "took", ""], [row for store in asked for row in _checks(store)])
-    told = [(store.store_id, text) for store in statuses for text in (store.reason, store.held) if text]
+    told = [(store.store_id, text) for store in statuses for text in (store.reason, store.held, _backup(store)) if text]
     if told:
         output.line()
     for store_id, text in told:
         output.line(f"{store_id}: {text}")
+
+
+def _backup(store: StoreStatus) -> str | None:
+    age = store.backup
+    return f"backup: {age.told}" if age is not None and age.alarming else None
 
 
 def _checks(store: StoreStatus) -> list[list[str]]:

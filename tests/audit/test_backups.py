@@ -1,4 +1,4 @@
-"""Which snapshot is meant, and how a snapshot and its age are told."""
+"""Which snapshot is meant, and how a snapshot is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from audit.backup_ages import _age, _Scheduled
 from audit.backups import Snapshot, _snapshot, chosen, moment_of
 from stacks.errors import UsageError
 
@@ -87,18 +86,3 @@ def test_a_snapshot_is_read_as_restic_lists_it() -> None:
         }
     )
     assert found == Snapshot("a" * 64, NOON, "final", ("wordpress:7.1.4", "mariadb:11.8.6"), 7, 3)
-
-
-@pytest.mark.parametrize(("hours", "late"), [(0, False), (48, False), (48.1, True)])
-def test_a_backup_older_than_twice_the_interval_is_late(hours: float, *, late: bool) -> None:
-    asked = {"a": NOON - timedelta(hours=hours)}
-    old = _Scheduled(NOON - timedelta(hours=1000), failed=False)
-    found = _age("a", NOON - timedelta(days=100), old, asked, (NOON, timedelta(hours=24)))
-    assert (found.late, found.last_at) == (late, asked["a"])
-
-
-def test_a_young_store_without_a_backup_is_not_late_and_an_old_one_is() -> None:
-    interval = timedelta(hours=24)
-    assert not _age("a", NOON - timedelta(hours=47), None, {}, (NOON, interval)).late
-    old = _age("a", NOON - timedelta(hours=49), None, {}, (NOON, interval))
-    assert old.told == "never backed up, late"

@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from audit.backup_ages import BackupAge
 from audit.doctor import Check
 from audit.plan import Action, PropertyChange, StorePlan
 from audit.run import RunResult, StoreResult
 from stacks.errors import CancelledError, DatabaseUnreachableError, OverLimitError, Problem, StoreFailedError
+from tests.cli.conftest import AT
 
 
 def test_plan_shows_each_change_each_denial_and_the_limits(gate, stores) -> None:
@@ -169,9 +171,48 @@ def test_list_and_status_show_each_store_and_the_reason_of_a_failed_one(gate, st
     done = stores(command)
     assert done.code == 0
     assert (
-        "tea-house-x7k2m  alice  Ready   WordPress only  2026-11-23 08:30:05Z  2026-11-23 08:30:05Z  http" in done.out
+        "tea-house-x7k2m  alice  Ready   WordPress only  2026-11-23 08:30:05Z  2026-11-23 08:30:05Z  -       http"
+        in done.out
     )
     assert done.out.endswith("\nmilk-bar-c2c2c: image\\x1b[31m missing\n")
+
+
+@pytest.mark.parametrize(
+    ("age", "cell", "told"),
+    [
+        (BackupAge("tea-house-x7k2m", AT, 7300, late=False, failed=False), "2 h ago", None),
+        (BackupAge("tea-house-x7k2m", AT, 300_000, late=True, failed=False), "3 d ago LATE", "late"),
+        (
+            BackupAge("tea-house-x7k2m", AT, 300_000, late=True, failed=True),
+            "3 d ago LATE FAILED",
+            "late, the last scheduled one failed",
+        ),
+        (BackupAge("tea-house-x7k2m", None, None, late=False, failed=False), "never", None),
+        (BackupAge("tea-house-x7k2m", None, None, late=True, failed=False), "never LATE", "never backed up, late"),
+        (
+            BackupAge("tea-house-x7k2m", None, None, late=False, failed=False, unknown="nobody answers"),
+            "unknown",
+            "unknown: nobody answers",
+        ),
+        (
+            BackupAge("tea-house-x7k2m", AT, 50, late=False, failed=False, unknown="nobody answers"),
+            "50 s ago ?",
+            "unknown: nobody answers",
+        ),
+    ],
+)
+def test_status_shows_how_old_the_last_backup_is_and_says_what_is_wrong_with_it(
+    gate, stores, age: BackupAge, cell: str, told: str | None
+) -> None:
+    gate.statuses = [replace(gate.statuses[0], backup=age)]
+    out = stores("status").out
+    header, row = out.splitlines()[:2]
+    start = header.index("backup")
+    assert row[start : header.index("url")].strip() == cell
+    assert (f"\ntea-house-x7k2m: backup: {told}\n" in out) == (told is not None)
+    (found,) = json.loads(stores("status", "--json").out)
+    assert (found["backup"]["age_s"], found["backup"]["late"]) == (age.age_s, age.late)
+    assert found["backup"]["unknown"] == age.unknown
 
 
 def test_status_shows_the_stores_that_are_named(gate, stores) -> None:

@@ -1,0 +1,199 @@
+"""Backups of deleted stores: which may go and when; nothing goes while anything says that the store is there."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from audit import backups, retired
+from audit.ledger import Ledger
+from audit.records import StoreOutcome
+from audit.retired import due, of_all, prune
+from stacks.cluster import NamespaceState
+from stacks.errors import ClusterUnreachableError, DatabaseUnreachableError, RefusedError, StoreFailedError
+from tests.audit.conftest import FakeClock
+from tests.audit.ledger_samples import ALICE, ENVIRONMENT, change, create, outcomes, request
+
+GONE = "alice-000"
+THERE = "alice-001"
+
+
+class Gate:
+    """What pruning asks of the gate."""
+
+    environment = ENVIRONMENT
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.settings = SimpleNamespace(deleted_backups_days=90)
+        self.blocks: dict[str, str] = {THERE: "active"}
+        self.namespaces: dict[str, NamespaceState] = {}
+        self.unreachable = False
+        self.cluster = self
+
+    def manifest(self) -> Any:
+        found = {key: SimpleNamespace(deleted=state == "deleted") for key, state in self.blocks.items()}
+        return SimpleNamespace(store=found.get)
+
+    def namespace(self, name: str) -> NamespaceState | None:
+        if self.unreachable:
+            raise ClusterUnreachableError("cluster", "it does not answer", "start it")
+        return self.namespaces.get(name)
+
+
+@pytest.fixture
+def removed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the stores whose repositories were removed, in order."""
+    done: list[str] = []
+
+    def remove(_server: object, store_id: str, _tell: object) -> int:
+        done.append(store_id)
+        return 7
+
+    monkeypatch.setattr(retired, "_remove", remove)
+    server = SimpleNamespace(ensure=lambda _ids: False)
+    monkeypatch.setattr(backups, "server_of", lambda _gate: server)
+    monkeypatch.setattr(backups, "known_ids", lambda _gate: [])
+    return done
+
+
+@pytest.fixture
+def gate(ledger: Ledger) -> Gate:
+    """Return a gate with one store that was deleted just now, and one that is there."""
+    create(ledger, 2)
+    delete(ledger, GONE)
+    return Gate(ledger)
+
+
+def delete(ledger: Ledger, store_id: str, status: str = "Deleted") -> None:
+    wish = request([change(store_id, action="store.delete")])
+    ledger.admit(wish)
+    ledger.settle(wish.run_id, [StoreOutcome(store_id, "success", status)])  # type: ignore[arg-type]
+
+
+def test_only_what_a_deleted_store_left_behind_is_listed_with_its_time(gate: Gate, clock: FakeClock) -> None:
+    (found,) = of_all(gate)  # type: ignore[arg-type]
+    assert (found.store_id, found.deleted_at) == (GONE, clock.moment)
+    assert found.expires_at - found.deleted_at == timedelta(days=90)
+
+
+@pytest.mark.parametrize(("step", "may_go"), [(-1, False), (0, True), (1, True)])
+def test_it_may_go_when_its_time_is_over_and_not_a_second_before(
+    gate: Gate, clock: FakeClock, removed: list[str], step: int, *, may_go: bool
+) -> None:
+    clock.move(days=90, seconds=step)
+    chosen = due(of_all(gate), None, 90)  # type: ignore[arg-type]
+    prune(gate, chosen, actor=ALICE)  # type: ignore[arg-type]
+    assert removed == ([GONE] if may_go else [])
+
+
+def test_a_date_narrows_and_never_shortens(gate: Gate, clock: FakeClock) -> None:
+    deleted = clock.moment
+    clock.move(days=89)
+    found = of_all(gate)  # type: ignore[arg-type]
+    with pytest.raises(RefusedError, match=f"backups of '{GONE}': they are kept until 2026-05-30 12:00 UTC, 90 days"):
+        due(found, deleted + timedelta(seconds=1), 90)
+    assert due(found, deleted, 90) == []
+    clock.move(days=1)
+    found = of_all(gate)  # type: ignore[arg-type]
+    assert due(found, deleted, 90) == []
+    assert due(found, deleted + timedelta(seconds=1), 90) == found
+
+
+def test_each_removal_is_on_record_before_and_after_and_is_not_offered_again(
+    gate: Gate, clock: FakeClock, removed: list[str]
+) -> None:
+    clock.move(days=91)
+    (done,) = prune(gate, of_all(gate), actor=ALICE, note="monthly")  # type: ignore[arg-type]
+    assert (done.snapshots, done.problem, removed) == (7, None, [GONE])
+    after, before = gate.ledger.entries(ENVIRONMENT, action="store.backups.prune")
+    assert (before.outcome, after.outcome, after.metadata["snapshots"]) == ("unknown", "success", 7)
+    assert {(each.actor, each.reason, each.store_id, each.owner) for each in (before, after)} == {
+        ("alice", "monthly", GONE, "alice")
+    }
+    assert of_all(gate) == []  # type: ignore[arg-type]
+
+
+def test_what_could_not_be_removed_is_told_on_record_and_offered_again(
+    gate: Gate, clock: FakeClock, removed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.move(days=91)
+
+    def fail(*_: object) -> int:
+        raise StoreFailedError("backups", "the server is away", "start it")
+
+    monkeypatch.setattr(retired, "_remove", fail)
+    (done,) = prune(gate, of_all(gate), actor=ALICE)  # type: ignore[arg-type]
+    assert "the server is away" in (done.problem or "")
+    assert [each.outcome for each in gate.ledger.entries(ENVIRONMENT, action="store.backups.prune")] == [
+        "failure", "unknown",
+    ]  # fmt: skip
+    assert [each.store_id for each in of_all(gate)] == [GONE]  # type: ignore[arg-type]
+
+
+def undeleted(gate: Gate) -> None:
+    gate.blocks[GONE] = "active"
+
+
+def with_namespace(gate: Gate) -> None:
+    gate.namespaces[f"store-{GONE}"] = NamespaceState(terminating=True)
+
+
+def without_cluster(gate: Gate) -> None:
+    gate.unreachable = True
+
+
+def made_again(gate: Gate) -> None:
+    wish = request([change(GONE)])
+    gate.ledger.settle(wish.run_id, outcomes(gate.ledger.admit(wish)))
+
+
+def longer_kept(gate: Gate) -> None:
+    gate.settings.deleted_backups_days = 365
+
+
+@pytest.mark.parametrize("meanwhile", [undeleted, with_namespace, without_cluster, made_again, longer_kept])
+def test_nothing_goes_while_anything_says_that_the_store_is_there(
+    gate: Gate, clock: FakeClock, removed: list[str], meanwhile: Any
+) -> None:
+    clock.move(days=91)
+    chosen = due(of_all(gate), None, 90)  # type: ignore[arg-type]
+    assert len(chosen) == 1
+    meanwhile(gate)
+    (done,) = prune(gate, chosen, actor=ALICE)  # type: ignore[arg-type]
+    assert done.problem is not None
+    assert removed == []
+    assert gate.ledger.entries(ENVIRONMENT, action="store.backups.prune") == []
+
+
+@pytest.mark.parametrize("state", ["active", "deleted"])
+def test_a_store_that_is_there_or_in_its_grace_is_never_chosen(
+    gate: Gate, clock: FakeClock, removed: list[str], state: str
+) -> None:
+    gate.blocks[THERE] = state
+    if state == "deleted":
+        delete(gate.ledger, THERE, "Deleting")
+    clock.move(days=1000)
+    prune(gate, of_all(gate), actor=ALICE)  # type: ignore[arg-type]
+    assert removed == [GONE]
+
+
+def test_without_the_ledger_nothing_goes(
+    gate: Gate, clock: FakeClock, removed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.move(days=91)
+    chosen = of_all(gate)  # type: ignore[arg-type]
+
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseUnreachableError("ledger", "it does not answer", "start it")
+
+    monkeypatch.setattr(gate.ledger, "record", away)
+    with pytest.raises(DatabaseUnreachableError):
+        prune(gate, chosen, actor=ALICE)  # type: ignore[arg-type]
+    monkeypatch.setattr(gate.ledger, "stores", away)
+    with pytest.raises(DatabaseUnreachableError):
+        of_all(gate)  # type: ignore[arg-type]
+    assert removed == []
