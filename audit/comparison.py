@@ -54,7 +54,8 @@ class _Files:
 def against(root: Path, environment: str, ref: str) -> Plan:
     """Return what the checkout at `root` changes since it left `ref`, as if all of `ref` had been applied.
 
-    Raises ManifestError and RefusedError for what a run would refuse, and UsageError where git cannot tell.
+    Raises ManifestError for files of which no plan can be made, and UsageError where git cannot tell. What a run would
+    refuse is in the plan.
     """
     base = _base(root, ref)
     with tempfile.TemporaryDirectory(prefix="stores-plan-") as folder:
@@ -64,18 +65,19 @@ def against(root: Path, environment: str, ref: str) -> Plan:
         except ManifestError as error:
             at_base = [replace(problem, where=f"{ref}: {problem.where}") for problem in error.problems]
             raise ManifestError.of(at_base) from None
-    return compare(before, _Files.read(root, environment), f"none asked; compared with {ref} ({base[:12]})", root)
+    return compare(before, _Files.read(root, environment), f"none asked; compared with {ref} ({base[:12]})")
 
 
-def compare(before: _Files, after: _Files, told: str, root: Path) -> Plan:
+def compare(before: _Files, after: _Files, told: str) -> Plan:
     """Return the plan from one checkout's files to another's. `told` stands where a plan names its cluster."""
-    observation = _observation(before, after, root)
-    observations.check(observation)
+    observation = _observation(before, after)
+    observations.check_identity(observation)
     stores = _with_denials(before, after, observations.plan_stores(observation))
-    return Plan(after.settings.environment, told, stores, limit_use(stores, _usage(before, after)))
+    refused = observations.dangers(stores, after.manifest)
+    return Plan(after.settings.environment, told, stores, limit_use(stores, _usage(before, after)), refused)
 
 
-def _observation(before: _Files, after: _Files, root: Path) -> Observation:
+def _observation(before: _Files, after: _Files) -> Observation:
     cells: dict[str, dict[str, DesiredStore]] = {}
     for store in before.manifest.stores:
         if store.id in before.desired:
@@ -94,7 +96,6 @@ def _observation(before: _Files, after: _Files, root: Path) -> Observation:
         snapshots=snapshots,
         rows={},
         desired=after.desired,
-        default_sizes=caps(root, after.settings).defaults,
         now=datetime.now(UTC),
     )
 

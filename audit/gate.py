@@ -124,15 +124,20 @@ class Gate:
         return manifests.load(self.root, self.environment, caps(self.root, self.settings))
 
     def plan(self, *, ask_engine: bool = True, overwrite_drift: bool = False) -> Plan:
-        """Return what `up` would do; changes nothing. With `ask_engine`, the engine counts its operations too."""
+        """Return what `up` would do, or would refuse; changes nothing.
+
+        With `ask_engine`, the engine counts its operations too.
+        """
         observation = self._looked(overwrite_drift=overwrite_drift)
+        observations.check_identity(observation)
         if ask_engine:
             observations.refuse_other_key(self.root, self.settings, observation)
         stores = self._with_denials(observation, observations.plan_stores(observation))
         if ask_engine:
             stores = self._with_operations(observation, stores)
         usage = self._usage(observation.manifest)
-        return Plan(self.environment, self.cluster.address, stores, limit_use(stores, usage))
+        refused = observations.dangers(stores, observation.manifest)
+        return Plan(self.environment, self.cluster.address, stores, limit_use(stores, usage), refused)
 
     def up(
         self,
@@ -198,7 +203,7 @@ class Gate:
         overwrite_drift: bool = False,
     ) -> UpgradePlan:
         """Return what bringing stores to an image's tag would do; `store_ids` None: every store. Changes nothing."""
-        observation = self._looked(overwrite_drift=overwrite_drift)
+        observation = self._checked(overwrite_drift=overwrite_drift)
         return plan_upgrade(observation, tag, store_ids, canary=canary, parallel=parallel, backup=backup)
 
     def plan_rollback(
@@ -214,7 +219,7 @@ class Gate:
 
         Raises RefusedError where the database was updated since, unless `restore` names the backup of that time.
         """
-        observation = self._looked(overwrite_drift=overwrite_drift)
+        observation = self._checked(overwrite_drift=overwrite_drift)
         plan = plan_rollback(observation, self.cluster, store_id, revision, backup=backup)
         if restore is None:
             refuse_crossing(self.cluster, plan)
@@ -265,10 +270,14 @@ class Gate:
         return self._run(actor, report, Run)
 
     def _looked(self, *, overwrite_drift: bool) -> Observation:
-        """Return what there is, checked, with which stores are held."""
+        """Return what there is, in the right cluster, with which stores are held."""
         observation = self._observe(self.manifest())
         self.check_cluster(observation)
-        observation = observations.with_held(observation, self.cluster, overwrite=overwrite_drift)
+        return observations.with_held(observation, self.cluster, overwrite=overwrite_drift)
+
+    def _checked(self, *, overwrite_drift: bool) -> Observation:
+        """Return what there is; raises ManifestError or RefusedError for what no run would do."""
+        observation = self._looked(overwrite_drift=overwrite_drift)
         observations.check(observation)
         return observation
 
@@ -383,7 +392,8 @@ class Gate:
 
     def _with_operations(self, observation: Observation, stores: tuple[StorePlan, ...]) -> tuple[StorePlan, ...]:
         ids = observation.store_ids
-        admitted = frozenset(store.store_id for store in stores if store.denial is None)
+        # What is refused is left out, so that the engine can still count what the others need.
+        admitted = frozenset(store.store_id for store in stores if store.denial is None and not store.dangers)
         withheld, frozen = observations.restrained(observation, stores, admitted)
         options = RunOptions(withheld=withheld, frozen=frozen, cluster_uid=self.cluster.uid)
         operations: dict[str, list[str]] = {}

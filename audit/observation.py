@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from audit import held as holding
 from audit.engine import Engine, Snapshot
@@ -21,12 +21,14 @@ from components import naming
 from components.desired import DesiredStore, flatten
 from stacks import platform_key
 from stacks.cluster import Cluster
-from stacks.desired import Plans, caps, sizes_in, store_values
+from stacks.desired import Plans, store_values
 from stacks.errors import ManifestError, Problem, RefusedError
 from stacks.manifest import Manifest, Store
-from stacks.manifest_model import Sizes
 from stacks.settings import Settings
 from stacks.transition import AppliedStore, check_transition
+
+# A volume's size among the planned changes, and the manifest's key for it.
+_VOLUMES: Final = {"uploads.size": "uploads.storage", "database.storage.size": "database.storage"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,6 @@ class Observation:
     snapshots: Mapping[str, Snapshot]
     rows: Mapping[str, StoreRow]
     desired: Mapping[str, DesiredStore]
-    default_sizes: Sizes
     now: datetime
     held: Mapping[str, Held] = field(default_factory=dict)
     """Stores whose Helm release somebody has worked on by hand."""
@@ -83,7 +84,7 @@ def observe(root: Path, settings: Settings, manifest: Manifest, engine: Engine, 
     cells = {store.cell for store in manifest.stores} | {row.cell for row in rows.values()} | {naming.FIRST_CELL}
     snapshots = {cell: engine.snapshot(cell) for cell in sorted(cells)}
     desired = Plans(root, settings).of(manifest)
-    return Observation(settings, manifest, snapshots, rows, desired, caps(root, settings).defaults, ledger.now())
+    return Observation(settings, manifest, snapshots, rows, desired, ledger.now())
 
 
 def with_held(observation: Observation, cluster: Cluster, *, overwrite: bool = False) -> Observation:
@@ -93,26 +94,46 @@ def with_held(observation: Observation, cluster: Cluster, *, overwrite: bool = F
 
 
 def check(observation: Observation) -> None:
-    """Raise ManifestError or RefusedError when the manifest asks for what would lose data."""
+    """Raise ManifestError or RefusedError when the manifest asks for what would lose data. For what changes things."""
+    check_identity(observation)
+    if found := dangers(plan_stores(observation), observation.manifest):
+        raise RefusedError.of(found)
+
+
+def check_identity(observation: Observation) -> None:
+    """Raise ManifestError when a store's block is gone, or its id or cell is another than it was.
+
+    No plan can be made then: it would say that one store goes and another comes.
+    """
     applied = {
         store_id: _applied_store(observation, store_id, cell)
         for cell, snapshot in observation.snapshots.items()
         for store_id in snapshot.known
     }
-    problems = check_transition(observation.manifest, applied, observation.default_sizes)
+    problems = check_transition(observation.manifest, applied)
     if problems:
         raise ManifestError.of(problems)
-    dangers = [
-        Problem(
-            f"store '{plan.store_id}'",
-            f"{change.path} {change.before} -> {change.after} would replace or shrink its data",
-            "undo that change; move the data by backup and restore instead",
+
+
+def dangers(stores: Sequence[StorePlan], manifest: Manifest) -> tuple[Problem, ...]:
+    """Return what of a plan is refused whatever is confirmed: what would replace, move or shrink a store's data."""
+    return tuple(_danger(manifest, store, change) for store in stores for change in store.dangers)
+
+
+def _danger(manifest: Manifest, store: StorePlan, change: PropertyChange) -> Problem:
+    key = _VOLUMES.get(change.path)
+    if key is not None and None not in (change.before, change.after):
+        return Problem(
+            manifest.location(store.store_id, key),
+            f"store '{store.store_id}': {key} {change.after} is smaller than the {change.before} that exist, and a "
+            "volume cannot shrink",
+            f"write {key}: {change.before} or more",
         )
-        for plan in plan_stores(observation)
-        for change in plan.dangers
-    ]
-    if dangers:
-        raise RefusedError.of(dangers)
+    return Problem(
+        f"store '{store.store_id}'",
+        f"{change.path} {change.before} -> {change.after} would replace, move or shrink its data",
+        "undo that change; move the data by backup and restore instead",
+    )
 
 
 def _applied_store(observation: Observation, store_id: str, cell: str) -> AppliedStore:
@@ -122,9 +143,7 @@ def _applied_store(observation: Observation, store_id: str, cell: str) -> Applie
     if applied is None:
         name, owner = (row.name, row.owner) if row is not None else (store_id, "unknown")
         return AppliedStore(store_id, name, owner, cell)
-    return AppliedStore(
-        store_id, str(applied["name"]), str(applied["owner"]), cell, sizes_in(applied["release"]["values"])
-    )
+    return AppliedStore(store_id, str(applied["name"]), str(applied["owner"]), cell)
 
 
 def plan_stores(observation: Observation) -> tuple[StorePlan, ...]:

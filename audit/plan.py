@@ -12,6 +12,7 @@ from typing import Any
 
 from audit.records import Usage
 from components.desired import DesiredStore, flatten
+from stacks.errors import Problem
 from stacks.quantities import parse_bytes
 
 # A change of one of these replaces or moves data. Sizes may grow, never shrink.
@@ -89,6 +90,8 @@ class Plan:
     cluster: str
     stores: tuple[StorePlan, ...]
     limits: tuple[LimitUse, ...]
+    refused: tuple[Problem, ...] = ()
+    """What no run does, whatever is confirmed; a run of this manifest ends with it before it changes anything."""
 
     @property
     def changing(self) -> tuple[StorePlan, ...]:
@@ -108,8 +111,8 @@ class Plan:
 
     @property
     def empty(self) -> bool:
-        """Whether a run would do nothing at all."""
-        return not self.changing and not self.denied
+        """Whether a run would find nothing at all to do."""
+        return not self.changing and not self.denied and not self.refused
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data for `--json`."""
@@ -120,6 +123,7 @@ class Plan:
             "untouched": sum(store.action not in CHANGING for store in self.stores),
             "stores": [asdict(store) for store in self.stores],
             "limits": [asdict(use) for use in self.limits],
+            "refused": [str(problem) for problem in self.refused],
         }
 
 

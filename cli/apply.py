@@ -12,7 +12,7 @@ from cli.output import destination
 from cli.progress import RunProgress
 from cli.render import print_admission, print_plan, print_run
 from cli.session import Session, common, examples, json_option, key_option, reason_option
-from stacks.errors import ChangesPendingError, UsageError
+from stacks.errors import ChangesPendingError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from audit.plan import Plan
@@ -71,7 +71,11 @@ def plan(
     overwrite_drift: bool,
     quick: bool,
 ) -> None:
-    """Show what `up` would do to each store and to the limits. Changes nothing."""
+    """Show what `up` would do to each store and to the limits. Changes nothing.
+
+    A change that would replace, move or shrink a store's data is shown first, and the command ends with exit code 11:
+    `up` refuses the whole manifest then.
+    """
     if as_json and as_markdown:
         raise click.UsageError("Give --json or --markdown, not both.")
     if file is not None and not as_markdown:
@@ -90,6 +94,8 @@ def plan(
             stream.write(plan_comment(found))
     else:
         print_plan(session.output, found)
+    if found.refused:
+        raise RefusedError.of(found.refused)
     if detailed_exitcode and not found.empty:
         context.exit(ChangesPendingError.exit_code)
 

@@ -26,6 +26,10 @@ _MOST_CHANGES: Final = 50
 _SAFE: Final = frozenset(" -./,=%+")
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
+_REFUSED: Final = (
+    '**Refused:** what stands under "Data in danger" would replace, move or shrink a store\'s data. `stores up` does '
+    "nothing of this plan until that is undone; data moves by backup and restore."
+)
 _DANGER: Final = "Data in danger"
 _DENIED: Final = "Denied by a limit"
 _REMOVED: Final = "Removed"
@@ -48,6 +52,8 @@ def plan_comment(plan: Plan) -> str:
     Where room runs out, a store is told without its changes, and at last only counted.
     """
     head = f"<!-- stores plan {plan.environment} -->\n### Plan for {code(plan.environment)}\n\n{counts(plan)}\n"
+    if plan.refused:
+        head += f"\n{_REFUSED}\n"
     tail = "" if plan.empty else _limits(plan.limits)
     return head + _stores(plan, LONGEST - len(head) - len(tail)) + tail
 

@@ -24,13 +24,14 @@ _LONGEST_VALUE: Final = 60
 
 
 def print_plan(output: Output, plan: Plan) -> None:
-    """Print what would happen to each store, what stands in the way, and what it does to the limits."""
+    """Print what would happen to each store, those with data in danger first, and what it does to the limits."""
     output.line(f"Environment {plan.environment}, cluster {plan.cluster}")
     touched = [store for store in plan.stores if store.action.value in _SIGNS]
+    touched.sort(key=lambda store: not store.dangers)
     for store in touched:
         output.line()
         output.line(f"{_SIGNS[store.action.value]} {store.store_id}: {_headline(store)}")
-        for change in store.changes:
+        for change in sorted(store.changes, key=lambda change: not change.danger):
             output.line(f"    {_change(change)}")
         if store.denial is not None:
             output.line(f"    DENIED: {store.denial}")
@@ -168,6 +169,7 @@ def counts(plan: Plan) -> str:
     parts += [f"{found['scheduled']} scheduled for deletion"] if found["scheduled"] else []
     parts += [f"{len(plan.denied)} denied"] if plan.denied else []
     parts += [f"{len(plan.held)} held"] if plan.held else []
+    parts += [f"REFUSED: {len(plan.refused)} changes endanger data"] if plan.refused else []
     return ", ".join([*parts, f"{found['untouched']} untouched"])
 
 

@@ -1,51 +1,41 @@
 """What may change from one manifest to the next. Pure: the manifest and what exists go in, problems come out.
 
 These rules guard data: an id or a cell that changes by editing would make the engine delete one store and build
-another, and a volume cannot shrink.
+another. What a change would do to a volume is judged where it is planned (`audit.observation.dangers`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
 
 from stacks.errors import Problem
 from stacks.manifest import Manifest
-from stacks.manifest_model import SizeKey, Sizes, Store
-from stacks.quantities import format_bytes
-
-_VOLUMES: Final[tuple[SizeKey, ...]] = ("database.storage", "uploads.storage")
+from stacks.manifest_model import Store
 
 
 @dataclass(frozen=True)
 class AppliedStore:
-    """One store that exists, as it was last applied. `sizes` needs only the volumes."""
+    """One store that exists, as it was last applied."""
 
     store_id: str
     name: str
     owner: str
     cell: str
-    sizes: Sizes = field(default_factory=dict)
 
 
-def check_transition(
-    manifest: Manifest, applied: Mapping[str, AppliedStore], defaults: Sizes | None = None
-) -> list[Problem]:
+def check_transition(manifest: Manifest, applied: Mapping[str, AppliedStore]) -> list[Problem]:
     """Return every reason why this manifest may not be applied over what exists; `[]` when there is none.
 
-    `applied` has, by id, every store whose resources are not gone yet. `defaults` are the sizes of the environment's
-    values: a block that no longer names a size gets that one, which may be smaller.
+    `applied` has, by id, every store whose resources are not gone yet.
     """
     return [
-        *(problem for store in manifest.stores for problem in _changes(manifest, store, applied, defaults or {})),
+        *(problem for store in manifest.stores for problem in _changes(manifest, store, applied)),
         *_vanished(manifest, applied),
     ]
 
 
-def _changes(
-    manifest: Manifest, store: Store, applied: Mapping[str, AppliedStore], defaults: Sizes
-) -> Iterator[Problem]:
+def _changes(manifest: Manifest, store: Store, applied: Mapping[str, AppliedStore]) -> Iterator[Problem]:
     before = applied.get(store.id)
     if before is None:
         return
@@ -55,16 +45,6 @@ def _changes(
             f"store '{store.id}': cell {store.cell} was {before.cell} when it was made, and a store cannot move",
             f'restore cell: "{before.cell}"',
         )
-    sizes = {**defaults, **store.sizes()}
-    for key in _VOLUMES:
-        old, new = before.sizes.get(key), sizes.get(key)
-        if old is not None and new is not None and new < old and not store.deleted:
-            yield Problem(
-                manifest.location(store.id, key),
-                f"store '{store.id}': {key} {format_bytes(new)} is smaller than the {format_bytes(old)} that exist, "
-                "and a volume cannot shrink",
-                f"write {key}: {format_bytes(old)} or more",
-            )
 
 
 def _vanished(manifest: Manifest, applied: Mapping[str, AppliedStore]) -> Iterator[Problem]:

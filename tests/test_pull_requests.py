@@ -49,6 +49,24 @@ def test_the_scripts_job_fails_with_the_commands_own_code(repository: Repository
     assert not (tmp_path / "plan.md").exists()
 
 
+def test_data_in_danger_fails_the_job_and_leaves_the_comment_that_says_so(
+    repository: Repository, tmp_path: Path
+) -> None:
+    repository.write(block(TEA, uploads={"storage": "512Mi"}), block(BOOKS))
+    done = ci(repository, "plan", "local", "origin/main", str(tmp_path / "plan.md"))
+    assert done.returncode == 11
+    assert "#### Data in danger" in (tmp_path / "plan.md").read_text()
+
+
+def test_the_workflow_shows_a_plan_that_was_refused() -> None:
+    steps = YAML(typ="safe").load((FOLDER / "github-workflow.yaml").read_text())["jobs"]["plan"]["steps"]
+    [plan] = [step for step in steps if step.get("name") == "Plan"]
+    assert plan["run"].index("GITHUB_STEP_SUMMARY") < plan["run"].index("exit $code")
+    for name in ("Keep the plan", "Comment"):
+        [step] = [step for step in steps if step.get("name") == name]
+        assert "!cancelled() && hashFiles('plan.md') != ''" in step["if"]
+
+
 @pytest.mark.parametrize("arguments", [(), ("plan",), ("up",), ("down", "local")])
 def test_the_script_says_how_it_is_called(repository: Repository, arguments: tuple[str, ...]) -> None:
     done = ci(repository, *arguments)

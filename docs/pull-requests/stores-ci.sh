@@ -8,6 +8,7 @@
 # secret is, and need not run at all. STORES_ROOT is the checkout that is looked at.
 #
 # Exit codes are those of the command (docs/runbooks/), but 10 (changes) is 0 here: a change is what a request is for.
+# With 11 (data in danger) FILE is written too, and is what people should see.
 set -euo pipefail
 
 stores=${STORES:-stores}
@@ -26,6 +27,7 @@ case "${1:-}" in
     case $code in
       0) echo "nothing changes" ;;
       10) echo "there are changes; see $4" ;;
+      11) echo "data is in danger; see $4" >&2 && exit 11 ;;
       *) exit "$code" ;;
     esac
     ;;

@@ -95,10 +95,9 @@ def test_the_eleventh_store_of_an_owner_is_denied(repository: Repository) -> Non
         (lambda: [block(TEA)], "its block is gone"),
         (lambda: [block(TEA, cell="02"), block(BOOKS)], "a store cannot move"),
         (lambda: [block(TEA), block("books-c4d7g")], "an id cannot change"),
-        (lambda: [block(TEA, uploads={"storage": "512Mi"}), block(BOOKS)], "a volume cannot shrink"),
     ],
 )
-def test_what_would_lose_data_is_refused(
+def test_of_a_store_that_would_be_another_one_no_plan_is_made(
     repository: Repository, change: Callable[[], list[dict[str, Any]]], told: str
 ) -> None:
     repository.write(*change())

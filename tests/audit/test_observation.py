@@ -80,7 +80,6 @@ def seen(
         snapshots={"01": snapshot},
         rows={found.store_id: found for found in rows},
         desired={} if wanted.deleted else {TEA: desired()},
-        default_sizes={},
         now=NOW,
     )
 

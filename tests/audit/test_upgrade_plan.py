@@ -44,7 +44,6 @@ def seen(*ids: str, **more: Any) -> Observation:
         "snapshots": {"01": Snapshot(exists=True, applied={one: wanted(one).to_dict() for one in ids})},
         "rows": {store_id: known(store_id) for store_id in ids},
         "desired": {store_id: wanted(store_id) for store_id in ids},
-        "default_sizes": {},
         "now": NOW,
     }
     return Observation(**{**fields, **more})

@@ -23,7 +23,7 @@ stores:
     uploads: {storage: 1Gi}
 """
 
-TEA = AppliedStore("tea-house-x7k2m", "tea-house", "alice", "01", {"database.storage": 2 * GI, "uploads.storage": GI})
+TEA = AppliedStore("tea-house-x7k2m", "tea-house", "alice", "01")
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def manifest(write) -> Manifest:
     return load(write(TEXT), "local", CAPS)
 
 
-def problems(manifest: Manifest, *applied: AppliedStore, **defaults) -> list[str]:
+def problems(manifest: Manifest, *applied: AppliedStore) -> list[str]:
     by_id = {store.store_id: store for store in applied}
-    return [str(problem) for problem in check_transition(manifest, by_id, **defaults)]
+    return [str(problem) for problem in check_transition(manifest, by_id)]
 
 
 def test_a_new_store_and_an_unchanged_one_are_fine(manifest: Manifest) -> None:
@@ -52,33 +52,6 @@ def test_a_cell_may_not_change(manifest: Manifest) -> None:
             'and a store cannot move; restore cell: "02"'
         )
     ]
-
-
-@pytest.mark.parametrize(("before", "fine"), [(2 * GI - 1, True), (2 * GI, True), (2 * GI + 1, False)])
-def test_a_volume_may_stay_or_grow_and_not_shrink(manifest: Manifest, before: int, *, fine: bool) -> None:
-    assert (problems(manifest, replace(TEA, sizes={"database.storage": before})) == []) is fine
-
-
-def test_a_smaller_volume_names_both_sizes_and_the_one_to_restore(manifest: Manifest) -> None:
-    assert problems(manifest, replace(TEA, sizes={"uploads.storage": 5 * GI})) == [
-        (
-            "stacks/local/stores.yaml:8: store 'tea-house-x7k2m': uploads.storage 1Gi is smaller than the 5Gi "
-            "that exist, and a volume cannot shrink; write uploads.storage: 5Gi or more"
-        )
-    ]
-
-
-def test_a_size_that_is_taken_out_falls_to_the_default_and_may_not_shrink_by_that(write) -> None:
-    manifest = load(write(TEXT.replace("    database: {storage: 2Gi}\n", "")), "local", CAPS)
-    assert problems(manifest, TEA, defaults={"database.storage": 2 * GI}) == []
-    [problem] = problems(manifest, TEA, defaults={"database.storage": GI})
-    assert problem.startswith("stacks/local/stores.yaml:3: ")
-    assert "database.storage 1Gi is smaller than the 2Gi that exist" in problem
-
-
-def test_a_tombstoned_store_may_say_any_size(write) -> None:
-    manifest = load(write(TEXT + "    state: deleted\n"), "local", CAPS)
-    assert problems(manifest, replace(TEA, sizes={"database.storage": 9 * GI})) == []
 
 
 def test_a_block_may_not_vanish_without_a_tombstone(manifest: Manifest) -> None:
