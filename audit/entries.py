@@ -86,6 +86,8 @@ def listed(
     outcome: str | None,
     limit: int,
     ascending: bool,
+    after_seq: int | None = None,
+    before_seq: int | None = None,
 ) -> list[Entry]:
     """Return at most `limit` entries that fit every given filter: the newest first, or the oldest."""
     query: Select[Any] = select(audit_logs)
@@ -104,6 +106,10 @@ def listed(
         query = query.where(audit_logs.c.recorded_at >= since_at)
     if until_at is not None:
         query = query.where(audit_logs.c.recorded_at < until_at)
+    if after_seq is not None:
+        query = query.where(audit_logs.c.seq > after_seq)
+    if before_seq is not None:
+        query = query.where(audit_logs.c.seq < before_seq)
     order = audit_logs.c.seq.asc() if ascending else audit_logs.c.seq.desc()
     return [to_entry(row) for row in connection.execute(query.order_by(order).limit(limit))]
 

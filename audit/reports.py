@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
@@ -19,7 +20,7 @@ def stores_of(connection: Connection, environment: str, *, include_deleted: bool
     query = select(stores).where(stores.c.environment == environment).order_by(stores.c.store_id)
     if not include_deleted:
         query = query.where(stores.c.status != "Deleted")
-    return [_store(row) for row in connection.execute(query)]
+    return [to_store(row) for row in connection.execute(query)]
 
 
 def usage(
@@ -38,6 +39,19 @@ def usage(
     )
     used = {row.owner: row.used for row in connection.execute(counted)}
     begun = starts(connection, environment, limits, now)
+    return summed(environment, now, used, begun, limits=limits, owner_limits=owner_limits)
+
+
+def summed(
+    environment: str,
+    now: datetime,
+    used: Mapping[str, int],
+    begun: Mapping[str, Sequence[datetime]],
+    *,
+    limits: Limits,
+    owner_limits: Mapping[str, OwnerLimits],
+) -> Usage:
+    """Return the use of the limits. `used`: slots per owner; `begun`: when each owner's creations began."""
     owners = []
     for owner in sorted(used.keys() | begun.keys() | owner_limits.keys()):
         own = limits.of(owner_limits.get(owner, NO_OWN_LIMITS))
@@ -49,6 +63,7 @@ def usage(
     return Usage(environment, tuple(owners), sum(used.values()), limits.stores_total, limits.window_s, now)
 
 
-def _store(row: Row[Any]) -> StoreRow:
+def to_store(row: Row[Any]) -> StoreRow:
+    """Return a row of `stores` as what the ledger knows of a store."""
     values = row._asdict()
     return StoreRow(**{**values, "holds_slot": bool(values["holds_slot"])})

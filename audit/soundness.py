@@ -46,6 +46,14 @@ _LOCKS: Final = (
     ("lock the log's end", "SELECT seq FROM audit_head WHERE id < 0 FOR UPDATE"),
     ("lock the counters", "SELECT used FROM slots WHERE used < 0 FOR UPDATE"),
     ("lock the leases", "SELECT pid FROM leases WHERE pid < 0 FOR UPDATE"),
+    ("lock the log", "SELECT seq FROM audit_logs WHERE seq < 0 FOR UPDATE"),
+    ("share the log", "SELECT seq FROM audit_logs WHERE seq < 0 LOCK IN SHARE MODE"),
+    ("lock the stores", "SELECT store_id FROM stores WHERE store_id = '' FOR UPDATE"),
+    ("share the stores", "SELECT store_id FROM stores WHERE store_id = '' LOCK IN SHARE MODE"),
+    ("lock the intents", "SELECT run_id FROM intents WHERE run_id = '' FOR UPDATE"),
+    ("share the intents", "SELECT run_id FROM intents WHERE run_id = '' LOCK IN SHARE MODE"),
+    # Not a SELECT, so that it locks what it reads.
+    ("hold what it counts", "DO (SELECT COUNT(*) FROM audit_logs WHERE seq < 0)"),
 )
 _WORK: Final = (
     ("append entries", "INSERT INTO audit_logs SELECT * FROM audit_logs WHERE seq < 0"),
@@ -53,6 +61,14 @@ _WORK: Final = (
     ("count stores", "UPDATE slots SET used = used WHERE used < 0"),
     ("change stores", "UPDATE stores SET status = status WHERE store_id = ''"),
     ("take leases", "UPDATE leases SET pid = pid WHERE pid < 0"),
+)
+
+
+_ASKS: Final = (
+    ("read the log", "CALL read_entries('', '', '', '', '', '', '', 0, 0, 0, 0, 0, 1)"),
+    ("read an entry", "CALL read_entry(-1, '')"),
+    ("read the stores", "CALL read_stores('')"),
+    ("read the creations", "CALL read_starts('', 0)"),
 )
 
 
@@ -161,12 +177,12 @@ def _fences(connection: Connection, role: str) -> Iterator[Finding]:
         yield Finding("fences", "fail", f"this account can: {', '.join(open_)}", _GRANT)
     else:
         yield Finding("fences", "ok", f"{len(forbidden)} ways to change or hold the log were tried and refused")
-    if role == "application":
-        lacking = [what for what, statement in _WORK if not _allowed(connection, statement)]
-        if lacking:
-            yield Finding("rights", "fail", f"this account cannot: {', '.join(lacking)}", _GRANT)
-        else:
-            yield Finding("rights", "ok", "it can do its work")
+    needed = _WORK if role == "application" else _ASKS
+    lacking = [what for what, statement in needed if not _allowed(connection, statement)]
+    if lacking:
+        yield Finding("rights", "fail", f"this account cannot: {', '.join(lacking)}", _GRANT)
+    else:
+        yield Finding("rights", "ok", "it can do its work")
 
 
 def _allowed(connection: Connection, statement: str) -> bool:

@@ -14,7 +14,7 @@ from audit import failures
 from audit.database import Database
 
 # The last step in `versions/`; steps are numbered without gaps, so that a greater number is a newer schema.
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 
 _VERSION: Final = table("alembic_version", column("version_num"))
 

@@ -33,9 +33,10 @@ def run(database: Database, application: str | None, reader: str | None) -> None
         with database.engine.connect() as connection, _alone(database, connection):
             _upgrade(connection)
             connection.commit()
-            for account, rights in ((application, grants.APPLICATION), (reader, grants.READER)):
-                if account is not None:
-                    grants.grant(connection, account, rights)
+            if application is not None:
+                grants.grant(connection, application, grants.APPLICATION)
+            for account in {*grants.former_readers(connection), *([reader] if reader is not None else [])}:
+                grants.grant(connection, account, grants.READER, grants.READER_PROCEDURES)
     except DBAPIError as error:
         raise failures.explain(database.url, error, "the schema may be partly changed") from error
 

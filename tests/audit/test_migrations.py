@@ -16,10 +16,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import make_url
 
 from audit import chain, tables
-from audit.database import Database
+from audit.database import Database, Timeouts
 from audit.ledger import Ledger
 from audit.limits import Limits
 from audit.migrations import REVISION, migrate, upgrade
+from audit.reading import Reader
 from audit.records import NewEntry
 from stacks.errors import DatabaseUnreachableError, RefusedError, UsageError
 from tests.audit import ledger_workers
@@ -217,6 +218,15 @@ def test_the_application_cannot_change_the_log(
         "SELECT * FROM slots LOCK IN SHARE MODE",
         "SELECT * FROM leases",
         "SELECT * FROM idempotency_keys",
+        "SELECT * FROM audit_logs ORDER BY seq DESC LIMIT 1 FOR UPDATE",
+        "SELECT * FROM audit_logs LOCK IN SHARE MODE",
+        "SELECT * FROM stores FOR UPDATE",
+        "SELECT * FROM stores LOCK IN SHARE MODE",
+        "SELECT * FROM intents FOR UPDATE",
+        "SELECT * FROM intents LOCK IN SHARE MODE",
+        "DO (SELECT COUNT(*) FROM audit_logs)",
+        "SET @held = (SELECT COUNT(*) FROM stores)",
+        "HANDLER audit_logs OPEN",
         "INSERT INTO audit_logs SELECT * FROM audit_logs",
         "UPDATE stores SET owner = 'mallory'",
         "LOCK TABLES audit_logs WRITE",
@@ -232,12 +242,87 @@ def test_the_reader_sees_stores_use_and_log(granted: tuple[str, str]) -> None:
     with Ledger.open(granted[0]) as writer:
         wish = request([change("tea-1")])
         writer.settle(wish.run_id, outcomes(writer.admit(wish)))
-    with Ledger.open(granted[1]) as reader:
+    with Reader.open(granted[1]) as reader:
         assert [row.status for row in reader.stores(ENVIRONMENT)] == ["Ready"]
         assert reader.usage(ENVIRONMENT, Limits(), {}).total_used == 1
         assert len(reader.entries(ENVIRONMENT)) == 2
-        with pytest.raises(DatabaseUnreachableError, match="nothing was changed"):
-            reader.record(NewEntry(ALICE, "test.write", "success"))
+    with Ledger.open(granted[1]) as ledger, pytest.raises(DatabaseUnreachableError, match="nothing was changed"):
+        ledger.record(NewEntry(ALICE, "test.write", "success"))
+
+
+CALLS = ("CALL read_entries(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 10)",
+         "CALL read_entry(1, NULL)", "CALL read_stores('prod')", "CALL read_starts('prod', 0)")  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [
+    (),
+    ("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",),
+    ("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SET SESSION completion_type = 'CHAIN'"),
+    ("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SET SESSION autocommit = 0"),
+])  # fmt: skip
+def test_whatever_the_reader_has_set_and_asks_a_writer_is_not_kept_waiting(
+    granted: tuple[str, str], mariadb: MariadbServer, before: tuple[str, ...]
+) -> None:
+    parsed = make_url(granted[1])
+    with Ledger.open(granted[0], timeouts=Timeouts(1, 3, 1, 1)) as writer:
+        writer.settle("run-0", outcomes(writer.admit(request([change("tea-1")], run_id="run-0"))))
+        for call in CALLS:
+            with closing(mariadb.connect(parsed.database, user=str(parsed.username), password="secret")) as held:
+                with held.cursor() as cursor:
+                    for statement in (*before, "START TRANSACTION", call):
+                        cursor.execute(statement)
+                    assert cursor.fetchall(), call
+                # The reader's connection stays open; nothing that writers need is held by it.
+                run_id = f"run of {len(writer.entries(None))}"
+                wish = request([change("tea-1", action="store.update")], run_id=run_id)
+                writer.settle(wish.run_id, outcomes(writer.admit(wish)))
+        assert len(writer.entries(None)) == 2 + 2 * len(CALLS)
+
+
+def test_the_reader_cannot_ask_from_within_a_transaction_that_only_he_can_end(
+    granted: tuple[str, str], mariadb: MariadbServer
+) -> None:
+    parsed = make_url(granted[1])
+    with (
+        closing(mariadb.connect(parsed.database, user=str(parsed.username), password="secret")) as held,
+        held.cursor() as cursor,
+    ):
+        cursor.execute("XA START 'held'")
+        with pytest.raises(pymysql.err.OperationalError, match="XA"):
+            cursor.execute(CALLS[0])
+
+
+def test_a_reader_of_an_older_ledger_loses_with_the_migration_what_could_stop_writers(mariadb: MariadbServer) -> None:
+    name = mariadb.new_database()
+    migrate(mariadb.url(name))
+    account, other = f"'reader_{name}'@'localhost'", f"'backup_{name}'@'localhost'"
+    mariadb.execute(f"CREATE USER {account} IDENTIFIED BY 'secret'", f"CREATE USER {other} IDENTIFIED BY 'secret'")
+    tables_then = ("alembic_version", "audit_logs", "stores", "intents", "cells")
+    mariadb.execute(*(f"GRANT SELECT ON {table} TO {account}" for table in tables_then), database=name)
+    mariadb.execute(*(f"GRANT SELECT ON {table} TO {other}" for table in (*tables_then, "slots")), database=name)
+    url = mariadb.url(name, f"reader_{name}", "secret")
+    assert _refused(mariadb, url, "SELECT * FROM audit_logs FOR UPDATE") == 0
+
+    migrate(mariadb.url(name))
+    assert _refused(mariadb, url, "SELECT * FROM audit_logs FOR UPDATE") == DENIED
+    with Reader.open(url) as reader:
+        assert reader.entries(None) == []
+    # Who has other rights is somebody else's account.
+    assert _refused(mariadb, mariadb.url(name, f"backup_{name}", "secret"), "SELECT * FROM audit_logs") == 0
+
+
+def test_a_right_on_a_single_column_is_taken_back_too(granted: tuple[str, str], mariadb: MariadbServer) -> None:
+    parsed = make_url(granted[0])
+    owner, account = mariadb.url(str(parsed.database)), f"'{parsed.username}'@'localhost'"
+    for role, rights in (("application", "UPDATE (reason) ON audit_logs"), ("reader", "SELECT (seq) ON audit_logs")):
+        url = granted[0] if role == "application" else granted[1]
+        account = f"{make_url(url).username}@localhost"
+        quoted = account.replace("@", "'@'")
+        mariadb.execute(f"GRANT {rights} TO '{quoted}'", database=parsed.database)
+        statement = "UPDATE audit_logs SET reason = NULL" if role == "application" else "SELECT seq FROM audit_logs"
+        assert _refused(mariadb, url, statement) not in (DENIED, COLUMN_DENIED)
+        migrate(owner, **{role: account})
+        assert _refused(mariadb, url, statement) in (DENIED, COLUMN_DENIED)
 
 
 @pytest.mark.parametrize("scope", ["*.*", "`{name}`.*", "`ledger\\_%`.*"])

@@ -60,7 +60,7 @@ def test_accounts_as_they_were_granted_pass(accounts: dict[str, str], role: str)
     assert {finding.state for finding in found.values()} == {"ok"}, found
     assert "secret" not in str(found)
     if role != "owner":
-        tried = {"application": 7, "reader": 15}[role]
+        tried = {"application": 7, "reader": 22}[role]
         assert found["fences"].detail == f"{tried} ways to change or hold the log were tried and refused"
     with Ledger.open(accounts["owner"]) as ledger:
         assert ledger.verify().entries == 1
@@ -91,7 +91,7 @@ def test_each_right_too_many_of_the_application_is_named(
     assert "stores db migrate" in found.cure
 
 
-@pytest.mark.parametrize("table", ["audit_head", "slots", "leases"])
+@pytest.mark.parametrize("table", ["audit_head", "slots", "leases", "audit_logs", "stores", "intents"])
 def test_a_reader_that_can_hold_what_writers_wait_for_is_named(
     accounts: dict[str, str], durable: MariadbServer, table: str
 ) -> None:
@@ -99,6 +99,13 @@ def test_a_reader_that_can_hold_what_writers_wait_for_is_named(
     durable.execute(f"GRANT SELECT ON {table} TO '{url.username}'@'localhost'", database=url.database)
     found = examine(accounts["reader"], "reader")["fences"]
     assert (found.state, "lock the" in found.detail) == ("fail", True)
+
+
+@pytest.mark.parametrize("procedure", ["read_entries", "read_entry", "read_stores", "read_starts"])
+def test_a_reader_that_cannot_ask_is_named(accounts: dict[str, str], durable: MariadbServer, procedure: str) -> None:
+    url = make_url(accounts["reader"])
+    durable.execute(f"REVOKE EXECUTE ON PROCEDURE {procedure} FROM '{url.username}'@'localhost'", database=url.database)
+    assert examine(accounts["reader"], "reader")["rights"].state == "fail"
 
 
 def test_an_application_that_is_taken_for_a_reader_is_named(accounts: dict[str, str]) -> None:
