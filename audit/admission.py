@@ -22,6 +22,7 @@ from audit.limits import NO_OWN_LIMITS, OwnerLimits
 from audit.records import (
     LIMIT_OVERRIDE,
     STORE_DELETE,
+    STORE_OWNER_LEFT,
     Admission,
     Change,
     Denial,
@@ -254,7 +255,7 @@ def _entries(request: RunRequest, judged: Sequence[Judged], denials: Mapping[str
             owner=change.owner,
             run_id=request.run_id,
             reason=request.reason,
-            metadata={**change.metadata, "name": change.name, "cell": change.cell},
+            metadata={**change.metadata, **_moved(item), "name": change.name, "cell": change.cell},
         )
         denial = denials.get(change.store_id)
         if denial is not None:
@@ -269,7 +270,23 @@ def _entries(request: RunRequest, judged: Sequence[Judged], denials: Mapping[str
                 )
             )
         written.append(common)
+        if item.claim.moved_from is not None:
+            # Beside the intent, which is the new owner's: who lost the store finds it among his own.
+            left = replace(
+                common,
+                action=STORE_OWNER_LEFT,
+                outcome="success",
+                owner=item.claim.moved_from,
+                metadata={**_moved(item), "name": change.name, "cell": change.cell},
+            )
+            written.append(left)
     return written
+
+
+def _moved(item: Judged) -> dict[str, object]:
+    """Return from whom to whom a store goes, for an entry; nothing where it stays."""
+    left = item.claim.moved_from
+    return {} if left is None else {"owner": {"from": left, "to": item.claim.owner}}
 
 
 def _intent(
@@ -297,6 +314,7 @@ def _facts(denial: Denial) -> dict[str, object]:
         "limit_value": denial.limit_value,
         "retry_at_us": None if denial.retry_at is None else to_us(denial.retry_at),
         "window_s": denial.window_s,
+        "waiting": denial.waiting,
     }
 
 
@@ -310,4 +328,5 @@ def _denial_of(change: Change, row: Row[Any]) -> Denial:
         facts["limit_value"],
         None if retry is None else from_us(retry),
         facts["window_s"],
+        facts.get("waiting", 0),
     )

@@ -12,8 +12,8 @@ import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -24,13 +24,13 @@ from audit.limits import NO_OWN_LIMITS, Claim, Limits, Tally, judge, own_limits
 from audit.observation import Observation
 from audit.plan import CHANGING, Action, Plan, StorePlan, limit_use
 from audit.provenance import git
-from audit.records import Change, OwnerUsage, Usage
+from audit.records import Change, OwnerUsage, StoreRow, Usage
 from components.desired import DesiredStore
 from stacks import manifest as manifests
 from stacks import settings as settings_module
 from stacks.desired import Plans, caps
-from stacks.errors import ManifestError, Problem, UsageError
-from stacks.manifest import Manifest
+from stacks.errors import ManifestError, StoresError, UsageError
+from stacks.manifest import Manifest, Store
 from stacks.settings import Settings
 
 _READ: Final = ("stacks", "values", "charts")
@@ -43,12 +43,24 @@ class _Files:
     settings: Settings
     manifest: Manifest
     desired: Mapping[str, DesiredStore]
+    leaving: Mapping[str, DesiredStore] = field(default_factory=dict)
+    """Tombstoned stores that are still there, and count, because their grace cannot be over."""
 
     @classmethod
     def read(cls, root: Path, environment: str) -> _Files:
         settings = settings_module.load(root, environment)
         manifest = manifests.load(root, environment, caps(root, settings))
         return cls(settings, manifest, Plans(root, settings).of(manifest))
+
+    @property
+    def existing(self) -> dict[str, DesiredStore]:
+        """Return every store that exists once these files are applied."""
+        return {**self.desired, **self.leaving}
+
+    @property
+    def owners(self) -> dict[str, str]:
+        """Return whose slot each of those takes."""
+        return {store_id: store.owner for store_id, store in self.existing.items()}
 
 
 def against(root: Path, environment: str, ref: str) -> Plan:
@@ -62,6 +74,7 @@ def against(root: Path, environment: str, ref: str) -> Plan:
         _extract(root, base, environment, Path(folder))
         try:
             before = _Files.read(Path(folder), environment)
+            before = replace(before, leaving=_leaving(root, base, Path(folder), before))
         except ManifestError as error:
             at_base = [replace(problem, where=f"{ref}: {problem.where}") for problem in error.problems]
             raise ManifestError.of(at_base) from None
@@ -72,16 +85,29 @@ def compare(before: _Files, after: _Files, told: str) -> Plan:
     """Return the plan from one checkout's files to another's. `told` stands where a plan names its cluster."""
     observation = _observation(before, after)
     observations.check_identity(observation)
-    stores = _with_denials(before, after, observations.plan_stores(observation))
-    refused = observations.dangers(stores, after.manifest)
-    return Plan(after.settings.environment, told, stores, limit_use(stores, _usage(before, after)), refused)
+    planned = tuple(_without_time(store) for store in observations.plan_stores(observation))
+    judged = _judged(before, after, planned)
+    limits = Limits.of_environment(after.settings)
+    denials = {item.change.store_id: str(item.denial(limits).problem) for item in judged if not item.verdict.allowed}
+    stores = tuple(replace(store, denial=denials.get(store.store_id)) for store in planned)
+    uses = limit_use((item.claim for item in judged if item.verdict.allowed), _usage(before, after))
+    return Plan(after.settings.environment, told, stores, uses, observations.dangers(stores, after.manifest))
+
+
+def _without_time(store: StorePlan) -> StorePlan:
+    """Return the plan of a store, without a time that the files cannot tell."""
+    if store.action is not Action.LEAVING:
+        return store
+    return replace(store, reason="tombstoned before; it is kept, and counts, until its grace is over")
 
 
 def _observation(before: _Files, after: _Files) -> Observation:
     cells: dict[str, dict[str, DesiredStore]] = {}
+    existing = before.existing
     for store in before.manifest.stores:
-        if store.id in before.desired:
-            cells.setdefault(store.cell, {})[store.id] = before.desired[store.id]
+        if store.id in existing:
+            cells.setdefault(store.cell, {})[store.id] = existing[store.id]
+    now = datetime.now(UTC)
     snapshots = {
         cell: Snapshot(
             exists=True,
@@ -94,42 +120,53 @@ def _observation(before: _Files, after: _Files) -> Observation:
         settings=after.settings,
         manifest=after.manifest,
         snapshots=snapshots,
-        rows={},
+        rows={
+            store.id: _row(after.settings, store, now) for store in before.manifest.stores if store.id in before.leaving
+        },
         desired=after.desired,
-        now=datetime.now(UTC),
+        now=now,
     )
 
 
-def _with_denials(before: _Files, after: _Files, stores: Sequence[StorePlan]) -> tuple[StorePlan, ...]:
-    """Return the plan with what the limits would say if this were the only change of the hour."""
+def _row(settings: Settings, store: Store, now: datetime) -> StoreRow:
+    """Return what the ledger says of a store whose grace is not over, but for the times."""
+    return StoreRow(
+        settings.environment, store.id, store.name, store.owner, store.cell, "Deleting", None, since_at=now,
+        ready_at=None, pending_until=None, holds_slot=True, url=None, content=None, run_id=None, created_at=now,
+    )  # fmt: skip
+
+
+def _judged(before: _Files, after: _Files, stores: Sequence[StorePlan]) -> list[Judged]:
+    """Return what the limits would say to the plan if it were the only change of the hour."""
     limits = Limits.of_environment(after.settings)
-    owners = {store.id: store.owner for store in before.manifest.stores if not store.deleted}
+    owners = before.owners
     changing = [store for store in stores if store.action in CHANGING]
     claims = [_claim(store, owners.get(store.store_id)) for store in changing]
     tally = Tally(len(owners), Counter(owners.values()), {})
     verdicts = judge(
         claims, tally, limits=limits, owner_limits=own_limits(after.manifest.owners), now=datetime.now(UTC)
     )
-    denials: dict[str, Problem] = {}
-    for store, claim, verdict in zip(changing, claims, verdicts, strict=True):
-        if not verdict.allowed:
-            change = Change(store.store_id, store.name, store.owner, store.cell, f"store.{store.action}", {})
-            denials[store.store_id] = Judged(change, None, claim, verdict).denial(limits).problem
-    return tuple(
-        replace(store, denial=str(denials[store.store_id])) if store.store_id in denials else store for store in stores
-    )
+    return [
+        Judged(
+            Change(store.store_id, store.name, store.owner, store.cell, f"store.{store.action}"), None, claim, verdict
+        )
+        for store, claim, verdict in zip(changing, claims, verdicts, strict=True)
+    ]
 
 
 def _claim(store: StorePlan, owner_before: str | None) -> Claim:
-    moved_from = owner_before if owner_before not in (None, store.owner) else None
-    new = store.action is Action.CREATE
-    return Claim(store.owner, new=new, moved_from=None if store.action is Action.DELETE else moved_from)
+    """Return what a change takes, of a store that took a slot of `owner_before` or, for None, none."""
+    if store.action is Action.DELETE:
+        return Claim(store.owner, gives_back=owner_before)
+    if owner_before is None:
+        return Claim(store.owner, new=True)
+    return Claim(store.owner, moved_from=owner_before if owner_before != store.owner else None)
 
 
 def _usage(before: _Files, after: _Files) -> Usage:
     """Return what the stores of the base use. Creations of the last hour are not known, so they count as none."""
     limits, own = Limits.of_environment(after.settings), own_limits(after.manifest.owners)
-    owners = [store.owner for store in before.manifest.stores if not store.deleted]
+    owners = list(before.owners.values())
     names = sorted({store.owner for store in after.manifest.stores} | set(owners))
     rows = []
     for name in names:
@@ -137,6 +174,35 @@ def _usage(before: _Files, after: _Files) -> Usage:
         rows.append(OwnerUsage(name, owners.count(name), theirs.stores_per_owner, 0, theirs.creates_per_hour, None))
     environment = after.settings.environment
     return Usage(environment, tuple(rows), len(owners), limits.stores_total, limits.window_s, datetime.now(UTC))
+
+
+def _leaving(root: Path, base: str, folder: Path, before: _Files) -> dict[str, DesiredStore]:
+    """Return the tombstoned stores of the base that were not tombstoned yet when a grace that is over now began.
+
+    Without that part of the history nobody can tell: then none is.
+    """
+    tombstoned = [store for store in before.manifest.stores if store.deleted]
+    shallow = (git(root, "rev-parse", "--is-shallow-repository") or b"").strip() == b"true"
+    if not before.settings.protected or not tombstoned or shallow:
+        return {}
+    begun = datetime.now(UTC) - timedelta(hours=before.settings.deletion_grace_hours)
+    found = git(root, "rev-list", "-1", "--first-parent", f"--before={begun:%Y-%m-%dT%H:%M:%SZ}", base, "--")
+    gone = _tombstones(root, (found or b"").decode().strip(), before.settings.environment)
+    plans = Plans(folder, before.settings)
+    return {store.id: plans.desired(store) for store in tombstoned if store.id not in gone}
+
+
+def _tombstones(root: Path, commit: str, environment: str) -> frozenset[str]:
+    """Return the stores that were tombstoned at a commit; "": none."""
+    if not commit:
+        return frozenset()
+    with tempfile.TemporaryDirectory(prefix="stores-plan-") as folder:
+        try:
+            _extract(root, commit, environment, Path(folder))
+            stores = _Files.read(Path(folder), environment).manifest.stores
+        except StoresError:
+            return frozenset()  # it was no project of ours yet
+    return frozenset(store.id for store in stores if store.deleted)
 
 
 def _base(root: Path, ref: str) -> str:

@@ -22,6 +22,7 @@ from audit.backup_ages import BackupAge
 from audit.doctor import Check, Patient, examine
 from audit.engine import Engine
 from audit.entrance import Entrance
+from audit.judgement import Judged
 from audit.ledger import Ledger
 from audit.limits import Limits, own_limits
 from audit.observation import Observation
@@ -132,12 +133,14 @@ class Gate:
         observations.check_identity(observation)
         if ask_engine:
             observations.refuse_other_key(self.root, self.settings, observation)
-        stores = self._with_denials(observation, observations.plan_stores(observation))
+        planned = observations.plan_stores(observation)
+        judged = self._judged(observation, planned)
+        stores = self._with_denials(planned, judged)
         if ask_engine:
             stores = self._with_operations(observation, stores)
-        usage = self._usage(observation.manifest)
+        uses = limit_use((item.claim for item in judged if item.verdict.allowed), self._usage(observation.manifest))
         refused = observations.dangers(stores, observation.manifest)
-        return Plan(self.environment, self.cluster.address, stores, limit_use(stores, usage), refused)
+        return Plan(self.environment, self.cluster.address, stores, uses, refused)
 
     def up(
         self,
@@ -379,15 +382,14 @@ class Gate:
     def _usage(self, manifest: Manifest) -> Usage:
         return self.ledger.usage(self.environment, Limits.of_environment(self.settings), own_limits(manifest.owners))
 
-    def _with_denials(self, observation: Observation, stores: tuple[StorePlan, ...]) -> tuple[StorePlan, ...]:
-        """Return the plan with what the limits would say if it ran now."""
-        verdicts = self.ledger.foresee(
-            replace(
-                self.request_of(observation.manifest, "plan", Actor("plan", "service"), None, None),
-                changes=observations.changes_of(observation, stores),
-            )
-        )
-        texts = {denial.change.store_id: str(denial.problem) for denial in verdicts}
+    def _judged(self, observation: Observation, stores: tuple[StorePlan, ...]) -> tuple[Judged, ...]:
+        """Return what the limits would say to the plan if it ran now."""
+        request = self.request_of(observation.manifest, "plan", Actor("plan", "service"), None, None)
+        return self.ledger.foresee(replace(request, changes=observations.changes_of(observation, stores)))
+
+    def _with_denials(self, stores: tuple[StorePlan, ...], judged: Sequence[Judged]) -> tuple[StorePlan, ...]:
+        limits = Limits.of_environment(self.settings)
+        texts = {item.change.store_id: str(item.denial(limits).problem) for item in judged if not item.verdict.allowed}
         return tuple(replace(store, denial=texts.get(store.store_id)) for store in stores)
 
     def _with_operations(self, observation: Observation, stores: tuple[StorePlan, ...]) -> tuple[StorePlan, ...]:

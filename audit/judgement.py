@@ -63,6 +63,7 @@ class Judged:
             verdict.limit_value,
             verdict.retry_at,
             limits.window_s,
+            verdict.waiting,
         )
 
 
@@ -162,7 +163,7 @@ def _claim(change: Change, row: Known | None) -> Claim:
             f'write back cell: "{row.cell}"',
         )
     if change.action == STORE_DELETE:
-        return Claim(change.owner)
+        return Claim(change.owner, gives_back=row.owner if row is not None and row.holds_slot else None)
     if row is None or not row.holds_slot:
         return Claim(change.owner, new=True)
     return Claim(change.owner, moved_from=row.owner if row.owner != change.owner else None)

@@ -19,13 +19,13 @@ from sqlalchemy import Connection, insert, select, update
 from audit import admission, entries, judgement, leases, migrations, reports, segments, settlement, slots, verification
 from audit.anchors import Anchor
 from audit.database import TIMEOUT_VARIABLE, Database, Timeouts, chosen_timeouts
+from audit.judgement import Judged
 from audit.limits import Limits, OwnerLimits
 from audit.records import (
     LEASE_ACQUIRE,
     Actor,
     Admission,
     CellRecord,
-    Denial,
     Entry,
     Holder,
     Lease,
@@ -118,12 +118,12 @@ class Ledger:
             return self._database.write(lambda c: admission.deny(c, clock, request, denied), find=find)
         return self._database.write(lambda connection: admission.decide(connection, clock, request), find=find)
 
-    def foresee(self, request: RunRequest) -> tuple[Denial, ...]:
-        """Return what the limits would deny if the request were made now. Nothing is recorded."""
+    def foresee(self, request: RunRequest) -> tuple[Judged, ...]:
+        """Return what each change would take and what the limits would say to it now. Nothing is recorded."""
         admission.check(request)
         clock = self._database.clock
         judged, _now = self._database.read(lambda connection: judgement.forecast(connection, clock, request))
-        return tuple(item.denial(request.limits) for item in judged if not item.verdict.allowed)
+        return tuple(judged)
 
     def settle(
         self,

@@ -7,7 +7,7 @@ must hold the lock under which the tally was read, or the answer is worth nothin
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -79,11 +79,13 @@ class Claim:
 
     `new` takes a slot of the owner and of the environment, and counts as a creation. `moved_from` is the owner that a
     store leaves: it takes a slot of the new owner only. Neither (a retry, an update, a delete) takes nothing.
+    `gives_back` is the owner whose slot is free once a delete is done; None where the store holds none.
     """
 
     owner: str
     new: bool = False
     moved_from: str | None = None
+    gives_back: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ class Verdict:
     used: int = 0
     limit_value: int = 0
     retry_at: datetime | None = None
-    """When the same claim can go, as far as the hourly limit is concerned. None: time alone will not help."""
+    """When the same claim can go, as far as the limits are concerned. None: time alone will not help."""
+    waiting: int = 0
+    """How many creations wait for their hour and take, before this one, what the limit still leaves."""
 
     @property
     def allowed(self) -> bool:
@@ -141,10 +145,13 @@ def judge(
 
     A denied claim takes nothing, so a later one of another owner may be allowed. Where several limits stand in the
     way, the one that waiting does not lift is named. Denied creations of one owner queue behind each other: each is
-    told the time at which it can go when those before it went at theirs.
+    told the time at which it can go when those before it went at theirs; and where those before it take the last slot,
+    it is told that limit and no time.
     """
     book = _Book(tally, limits, owner_limits, now)
-    return tuple(book.judge(claim) for claim in claims)
+    verdicts = [book.judge(claim) for claim in claims]
+    # Only now it is known what all that may go at once has taken.
+    return tuple(book.queued(claim, verdict) for claim, verdict in zip(claims, verdicts, strict=True))
 
 
 class _Book:
@@ -158,6 +165,7 @@ class _Book:
         self._now = now
         self._starts = {o: within_window(starts, limits.window, now) for o, starts in tally.starts.items()}
         self._queues: dict[str, list[datetime]] = {}
+        self._waiting: dict[str, int] = {}
 
     def judge(self, claim: Claim) -> Verdict:
         """Return the verdict on the claim; what it takes is counted if it is allowed."""
@@ -170,9 +178,28 @@ class _Book:
         if claim.new and self._total >= limits.stores_total:
             return Verdict("stores_total", self._total, limits.stores_total)
         if claim.new and len(starts) >= limits.creates_per_hour:
-            return Verdict("creates_per_hour", len(starts), limits.creates_per_hour, self._queue(claim.owner, limits))
+            return Verdict("creates_per_hour", len(starts), limits.creates_per_hour)
         self._take(claim, used)
         return Verdict()
+
+    def queued(self, claim: Claim, verdict: Verdict) -> Verdict:
+        """Return the verdict; a creation that the hourly limit stops, with when it can go, if a slot is left then."""
+        if verdict.limit != "creates_per_hour":
+            return verdict
+        limits = self._limits.of(self._owner_limits.get(claim.owner, NO_OWN_LIMITS))
+        used, waiting, all_waiting = (
+            self._used.get(claim.owner, 0),
+            self._waiting.get(claim.owner, 0),
+            sum(self._waiting.values()),
+        )
+        if used + waiting >= limits.stores_per_owner:
+            return Verdict("stores_per_owner", used, limits.stores_per_owner, waiting=waiting)
+        if self._total + all_waiting >= limits.stores_total:
+            return Verdict("stores_total", self._total, limits.stores_total, waiting=all_waiting)
+        moment = self._queue(claim.owner, limits)
+        if moment is not None:
+            self._waiting[claim.owner] = waiting + 1
+        return replace(verdict, retry_at=moment)
 
     def _take(self, claim: Claim, used: int) -> None:
         if claim.new:

@@ -171,7 +171,9 @@ def _leaving(observation: Observation, store: Store) -> _Verdict:
         return _Verdict(Action.UNTOUCHED, "deleted")
     removable_at = observation.removable_at(store)
     if removable_at > observation.now:
-        return _Verdict(Action.SCHEDULED, f"tombstoned; kept until {removable_at:%Y-%m-%d %H:%M} UTC")
+        begun = row is not None and row.status == "Deleting"
+        kept = f"tombstoned; kept until {removable_at:%Y-%m-%d %H:%M} UTC"
+        return _Verdict(Action.LEAVING if begun else Action.SCHEDULED, kept)
     return _Verdict(Action.DELETE, "tombstoned")
 
 

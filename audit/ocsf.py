@@ -31,6 +31,7 @@ _ACTIVITIES: Final = {
     "rollback": 3,
     "retry": 3,
     "owner_change": 3,
+    "owner_left": 3,
     "status": 3,
     "delete": 4,
 }

@@ -5,11 +5,13 @@ The comparison needs no engine, since both sides are the same plain data that th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from audit.limits import Claim
 from audit.records import Usage
 from components.desired import DesiredStore, flatten
 from stacks.errors import Problem
@@ -33,7 +35,9 @@ class Action(StrEnum):
     RETRY = "retry"
     DELETE = "delete"
     SCHEDULED = "scheduled"
-    """Tombstoned, and kept until its grace is over."""
+    """Newly tombstoned: a run lets its grace begin."""
+    LEAVING = "leaving"
+    """Tombstoned before, and kept until its grace is over: a run has nothing to do."""
     HELD = "held"
     """Somebody has worked on its release by plain Helm since; left alone until its block changes, or on demand."""
     UNTOUCHED = "untouched"
@@ -96,7 +100,7 @@ class Plan:
     @property
     def changing(self) -> tuple[StorePlan, ...]:
         """Return the stores that a run would touch."""
-        still = (Action.UNTOUCHED, Action.HELD)
+        still = (Action.UNTOUCHED, Action.HELD, Action.LEAVING)
         return tuple(store for store in self.stores if store.action not in still and store.denial is None)
 
     @property
@@ -161,24 +165,30 @@ def count_operations(operations: Iterable[str]) -> dict[str, int]:
     return counts
 
 
-def limit_use(stores: Sequence[StorePlan], usage: Usage) -> tuple[LimitUse, ...]:
-    """Return how much of each limit is used now, and after what of the plan is not denied."""
-    going = [store for store in stores if store.denial is None]
-    born = [store.owner for store in going if store.action is Action.CREATE]
-    gone = [store.owner for store in going if store.action is Action.DELETE]
-    used = {owner.owner: owner for owner in usage.owners}
-    uses = [LimitUse("stores in all", usage.total_used, usage.total_used + len(born) - len(gone), usage.total_limit)]
-    for name in sorted({store.owner for store in stores} | set(used)):
-        owner = used.get(name)
-        if owner is None:
-            continue
-        after = owner.used + born.count(name) - gone.count(name)
-        uses.append(LimitUse(f"stores of {name}", owner.used, after, owner.limit))
-        uses.append(
-            LimitUse(
-                f"creations of {name} in 60 min", owner.starts, owner.starts + born.count(name), owner.starts_limit
-            )
-        )
+def limit_use(allowed: Iterable[Claim], usage: Usage) -> tuple[LimitUse, ...]:
+    """Return how much of each limit is used now, and after all that may go has been done.
+
+    `allowed`: what the limits have let go, the same claims that they judged.
+    """
+    slots, born = Counter[str](), Counter[str]()
+    total = usage.total_used
+    for claim in allowed:
+        if claim.new:
+            total += 1
+            born[claim.owner] += 1
+        if claim.new or claim.moved_from is not None:
+            slots[claim.owner] += 1
+        if claim.moved_from is not None:
+            slots[claim.moved_from] -= 1
+        if claim.gives_back is not None:
+            total -= 1
+            slots[claim.gives_back] -= 1
+    uses = [LimitUse("stores in all", usage.total_used, total, usage.total_limit)]
+    minutes = usage.window_s // 60
+    for owner in sorted(usage.owners, key=lambda owner: owner.owner):
+        name, started = owner.owner, owner.starts + born[owner.owner]
+        uses.append(LimitUse(f"stores of {name}", owner.used, owner.used + slots[name], owner.limit))
+        uses.append(LimitUse(f"creations of {name} in {minutes} min", owner.starts, started, owner.starts_limit))
     return tuple(uses)
 
 

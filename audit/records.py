@@ -23,6 +23,7 @@ STORE_CREATE: Final = "store.create"
 STORE_RETRY: Final = "store.retry"
 STORE_UPDATE: Final = "store.update"
 STORE_OWNER_CHANGE: Final = "store.owner_change"
+STORE_OWNER_LEFT: Final = "store.owner_left"
 STORE_DELETE: Final = "store.delete"
 STORE_UPGRADE: Final = "store.upgrade"
 STORE_ROLLBACK: Final = "store.rollback"
@@ -120,16 +121,19 @@ class Denial:
     limit_value: int
     retry_at: datetime | None
     window_s: int
+    waiting: int = 0
+    """How many creations that wait for their hour come before it and take what is left."""
 
     @property
     def problem(self) -> Problem:
         """Return the denial as it is told to people."""
         where, owner = f"store '{self.change.store_id}'", self.change.owner
+        before = f", and {self.waiting} before this one wait for their hour" if self.waiting else ""
         if self.limit == "stores_per_owner":
-            what = f"owner '{owner}' has {self.used} of {self.limit_value} stores"
+            what = f"owner '{owner}' has {self.used} of {self.limit_value} stores{before}"
             return Problem(where, what, f"delete a store of '{owner}', or raise its limit in owners.yaml")
         if self.limit == "stores_total":
-            what = f"the environment has {self.used} of {self.limit_value} stores"
+            what = f"the environment has {self.used} of {self.limit_value} stores{before}"
             return Problem(where, what, "delete a store, or raise the environment's limit")
         window = f"{self.window_s // 60} minutes" if self.window_s % 60 == 0 else f"{self.window_s} s"
         what = f"owner '{owner}' has begun {self.used} of {self.limit_value} creations within {window}"

@@ -34,10 +34,11 @@ _DANGER: Final = "Data in danger"
 _DENIED: Final = "Denied by a limit"
 _REMOVED: Final = "Removed"
 # In the order in which people should read them.
-_HEADINGS: Final = (_DANGER, _REMOVED, _DENIED, "Changed", "Created", "Held")
+_HEADINGS: Final = (_DANGER, _REMOVED, _DENIED, "Changed", "Created", "Leaving", "Held")
 _BY_ACTION: Final = {
     "delete": _REMOVED,
     "scheduled": _REMOVED,
+    "leaving": "Leaving",
     "update": "Changed",
     "retry": "Changed",
     "create": "Created",

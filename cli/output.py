@@ -40,6 +40,7 @@ STYLES: Final = {
     "retry": "yellow",
     "delete": "red",
     "scheduled": "yellow",
+    "leaving": "yellow",
     "ok": "green",
     "warn": "yellow",
     "fail": "red",

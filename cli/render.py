@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from audit.records import Usage
     from audit.tickets import Issued
 
-_SIGNS: Final = {"create": "+", "update": "~", "retry": "~", "delete": "-", "scheduled": "-", "held": "="}
+_SIGNS: Final = {
+    "create": "+",
+    "update": "~",
+    "retry": "~",
+    "delete": "-",
+    "scheduled": "-",
+    "leaving": "-",
+    "held": "=",
+}
 _LONGEST_VALUE: Final = 60
 
 
@@ -163,10 +171,13 @@ def counts(plan: Plan) -> str:
     if plan.empty:
         rest = len(plan.stores) - len(plan.held)
         held = f", {len(plan.held)} held" if plan.held else ""
-        return f"nothing to do: {rest} stores are as the manifest says{held}"
+        leaving = sum(store.action.value == "leaving" for store in plan.stores)
+        held += f", {leaving} leaving" if leaving else ""
+        return f"nothing to do: {rest - leaving} stores are as the manifest says{held}"
     found = Counter(store.action.value for store in plan.stores if store.denial is None)
     parts = [f"{found[action]} to {action}" for action in ("create", "update", "retry", "delete") if found[action]]
     parts += [f"{found['scheduled']} scheduled for deletion"] if found["scheduled"] else []
+    parts += [f"{found['leaving']} leaving"] if found["leaving"] else []
     parts += [f"{len(plan.denied)} denied"] if plan.denied else []
     parts += [f"{len(plan.held)} held"] if plan.held else []
     parts += [f"REFUSED: {len(plan.refused)} changes endanger data"] if plan.refused else []

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from audit.plan import Action, Plan
+from cli.markdown import plan_comment
 from stacks.errors import ManifestError, UsageError
 from tests.repository import BOOKS, TEA, Repository, block
 
@@ -103,6 +105,58 @@ def test_of_a_store_that_would_be_another_one_no_plan_is_made(
     repository.write(*change())
     with pytest.raises(ManifestError, match=told):
         repository.plan()
+
+
+def uses(plan: Plan) -> dict[str, tuple[int, int]]:
+    return {use.name: (use.before, use.after) for use in plan.limits if use.before != use.after}
+
+
+def test_an_owner_change_moves_a_slot_from_the_old_owner_to_the_new_one(repository: Repository) -> None:
+    repository.write(block(TEA, owner="bob"), block(BOOKS))
+    assert uses(repository.plan()) == {"stores of alice": (2, 1), "stores of bob": (0, 1)}
+    comment = plan_comment(repository.plan())
+    assert "| <code>stores of bob</code> | 0 | 1 | 10 |" in comment
+    assert "| <code>stores of alice</code> | 2 | 1 | 10 |" in comment
+
+
+def test_a_tombstone_frees_the_slot_of_who_had_it_and_a_tombstone_of_long_ago_none(repository: Repository) -> None:
+    repository.write(block(TEA, owner="bob", state="deleted"), block(BOOKS))
+    assert uses(repository.plan()) == {"stores in all": (2, 1), "stores of alice": (2, 1)}
+    repository.commit("tombstone")
+    repository.git("push", "-q", "origin", "HEAD:main")
+    repository.write(block(TEA, owner="bob", state="deleted"), block(BOOKS, title="Books"))
+    assert uses(repository.plan()) == {}
+
+
+def tombstoned_in_prod(repository: Repository, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    """Leave prod's main branch with a tombstone of so many hours ago."""
+    at = f"{datetime.now(UTC) - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"
+    repository.write(block(TEA), block(BOOKS, state="deleted"), environment="prod")
+    for name in ("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"):
+        monkeypatch.setenv(name, at)
+    repository.commit("tombstone")
+    repository.git("push", "-q", "origin", "HEAD:main")
+
+
+@pytest.mark.parametrize(("hours", "before", "told"), [(1, 2, "leaving"), (1000, 1, "untouched")])
+def test_a_tombstoned_store_counts_until_its_grace_is_over(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, hours: int, before: int, told: str
+) -> None:
+    tombstoned_in_prod(repository, monkeypatch, hours)
+    repository.write(block(TEA), block(BOOKS, state="deleted"), *fresh(1, "alice"), environment="prod")
+    plan = repository.plan("prod")
+    assert {store.store_id: store.action.value for store in plan.stores}[BOOKS] == told
+    assert uses(plan)["stores of alice"] == (before, before + 1)
+
+
+def test_a_removal_that_is_taken_back_within_its_grace_is_no_creation(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tombstoned_in_prod(repository, monkeypatch, 1)
+    repository.write(block(TEA), block(BOOKS), environment="prod")
+    plan = repository.plan("prod")
+    assert actions(plan) == {BOOKS: "retry"}
+    assert uses(plan) == {}
 
 
 def test_a_block_may_go_once_its_tombstone_was_merged(repository: Repository) -> None:

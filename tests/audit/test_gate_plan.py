@@ -12,7 +12,10 @@ from audit import observation as observations
 from audit.engine import Snapshot
 from audit.gate import Gate
 from audit.ledger import Ledger
+from audit.limits import Limits
 from audit.plan import Plan
+from audit.records import Actor, Change, RunRequest, StoreOutcome
+from cli.markdown import plan_comment
 from stacks import manifest as manifests
 from stacks import settings as settings_module
 from stacks.desired import Plans, caps
@@ -89,3 +92,48 @@ def test_of_a_block_that_vanished_no_plan_is_made(gate: Gate, repository: Reposi
     repository.write(block(TEA))
     with pytest.raises(ManifestError, match="its block is gone"):
         quick(gate)
+
+
+def admit(gate: Gate, *changes: Change) -> None:
+    limits = Limits(100, 100, 3600, 1000)
+    asked = RunRequest(f"run-{len(changes)}", "local", Actor("mara", "user"), limits, {}, changes)
+    admission = gate.ledger.admit(asked)
+    gate.ledger.settle(asked.run_id, [StoreOutcome(c.store_id, "success", "Ready") for c in admission.admitted])
+
+
+def uses(plan: Plan) -> dict[str, tuple[int, int]]:
+    return {use.name: (use.before, use.after) for use in plan.limits}
+
+
+def test_the_use_of_limits_follows_an_owner_change(gate: Gate, repository: Repository) -> None:
+    gate.engine.apply()
+    bobs = [Change(f"shop-{n}", "shop", "bob", "01", "store.create") for n in range(9)]
+    admit(
+        gate, Change(TEA, "tea", "alice", "01", "store.create"), Change(BOOKS, "books", "alice", "01", "store.create")
+    )
+    admit(gate, *bobs)
+    repository.write(block(TEA, owner="bob"), block(BOOKS))
+    found = uses(quick(gate))
+    assert found["stores of alice"] == (2, 1)
+    assert found["stores of bob"] == (9, 10)
+    assert found["stores in all"] == (11, 11)
+
+    repository.write(block(TEA, owner="bob"), block(BOOKS, owner="bob"))
+    plan = quick(gate)
+    assert [store.store_id for store in plan.denied] == [BOOKS]
+    assert uses(plan)["stores of alice"] == (2, 1)
+    assert uses(plan)["stores of bob"] == (9, 10)
+
+
+def test_a_tombstone_of_a_store_that_was_only_ever_pending_frees_no_slot(gate: Gate, repository: Repository) -> None:
+    denied = RunRequest(
+        "run-0", "local", Actor("mara", "user"), Limits(0, 5, 3600, 100), {},
+        (Change(TEA, "tea", "alice", "01", "store.create"),),
+    )  # fmt: skip
+    gate.ledger.admit(denied)
+    repository.write(block(TEA, state="deleted"), block(BOOKS, state="deleted"))
+    plan = quick(gate)
+    assert {store.store_id: store.action.value for store in plan.stores}[TEA] == "delete"
+    assert all(before == after for before, after in uses(plan).values())
+    comment = plan_comment(plan)
+    assert "#### Limits" not in comment

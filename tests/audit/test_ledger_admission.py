@@ -104,6 +104,7 @@ def test_a_denial_is_on_record_and_costs_neither_slot_nor_start(ledger: Ledger, 
         "limit_value": 5,
         "retry_at_us": int((clock.moment).timestamp() * 1_000_000),
         "window_s": 3600,
+        "waiting": 0,
     }
 
 
@@ -239,11 +240,50 @@ def test_nothing_is_kept_of_a_request_that_fails_half_way(ledger: Ledger) -> Non
 
 def test_a_forecast_says_what_would_be_denied_and_records_nothing(ledger: Ledger) -> None:
     wish = request(creations(6))
-    assert [d.change.store_id for d in ledger.foresee(wish)] == ["alice-005"]
+    assert [j.change.store_id for j in ledger.foresee(wish) if not j.verdict.allowed] == ["alice-005"]
     assert ledger.entries(None) == []
     assert ledger.stores(ENVIRONMENT) == []
     assert len(ledger.admit(wish).admitted) == 5
-    assert [d.limit for d in ledger.foresee(request([change("tea-1")]))] == ["creates_per_hour"]
+    assert [j.verdict.limit for j in ledger.foresee(request([change("tea-1")]))] == ["creates_per_hour"]
+
+
+def test_who_is_told_a_time_finds_a_slot_then_and_who_would_not_is_told_the_limit(ledger: Ledger, clock) -> None:
+    create(ledger, 4)
+    clock.move(hours=2)
+    wish = request(creations(7, begin=4))
+    first = ledger.admit(wish)
+    assert [d.limit for d in first.denied] == ["creates_per_hour", "stores_per_owner"]
+    told, full = first.denied
+    assert str(full) == (
+        "store 'alice-010': owner 'alice' has 9 of 10 stores, and 1 before this one wait for their hour; delete a "
+        "store of 'alice', or raise its limit in owners.yaml"
+    )
+    assert ledger.admit(wish) == first, "asked again, the same is told"
+    clock.moment = told.retry_at
+    later = ledger.admit(request(creations(2, begin=9)))
+    assert [c.store_id for c in later.admitted] == ["alice-009"]
+    assert [d.limit for d in later.denied] == ["stores_per_owner"]
+
+
+def test_an_owner_change_is_in_the_log_under_both_owners(ledger: Ledger) -> None:
+    create(ledger, 1)
+    moved = ledger.admit(request([change("alice-000", "bob", "store.owner_change")], run_id="run-move"))
+    assert len(moved.admitted) == 1
+    [left] = [e for e in ledger.entries(ENVIRONMENT, owner="alice") if e.run_id == "run-move"]
+    [came] = [e for e in ledger.entries(ENVIRONMENT, owner="bob") if e.run_id == "run-move"]
+    assert (left.action, left.outcome, left.store_id) == ("store.owner_left", "success", "alice-000")
+    assert (came.action, came.outcome) == ("store.owner_change", "unknown")
+    for found in (left, came):
+        assert found.metadata["owner"] == {"from": "alice", "to": "bob"}
+
+
+def test_an_owner_change_that_is_denied_takes_nothing_from_anybody(ledger: Ledger) -> None:
+    create(ledger, 1)
+    create(ledger, 10, "bob")
+    ledger.admit(request([change("alice-000", "bob", "store.owner_change")], run_id="run-move"))
+    [denied] = ledger.entries(ENVIRONMENT, run_id="run-move")
+    assert (denied.outcome, denied.owner, denied.metadata["owner"]) == ("denied", "bob", {"from": "alice", "to": "bob"})
+    assert used(ledger) == 1
 
 
 def test_the_same_run_admitted_twice_gets_the_same_answer_and_one_record(ledger: Ledger) -> None:

@@ -68,6 +68,7 @@ class Model:
                 continue
             if new:
                 self.starts.append((run_id, store_id, owner, now))
+            self.entries += moved  # who lost the store has an entry of his own
             self.held[store_id] = owner
             self.status[store_id] = "Provisioning"
             self.open[run_id, store_id] = "store.create" if new else "other"

@@ -96,6 +96,30 @@ def test_the_first_in_the_file_go_and_the_rest_are_told_when_each_can() -> None:
     assert [v.retry_at for v in found[1:]] == [early + HOUR, late + HOUR, NOW + HOUR, early + HOUR + HOUR]
 
 
+def test_who_waits_for_an_hour_takes_the_last_slot_from_those_behind_him() -> None:
+    found = verdicts([NEW] * 7, used=4)
+    assert [v.limit for v in found[5:]] == ["creates_per_hour", "stores_per_owner"]
+    assert found[5].retry_at == NOW + HOUR
+    assert (found[6].used, found[6].limit_value, found[6].waiting, found[6].retry_at) == (9, 10, 1, None)
+    assert [v.limit for v in verdicts([NEW] * 7, used=3)[5:]] == ["creates_per_hour"] * 2
+
+
+def test_no_time_is_told_when_others_take_the_environments_last_slots_now() -> None:
+    limits = Limits(creates_per_hour=1)
+    claims = [NEW, NEW, Claim("bob", new=True)]
+    found = judge(claims, Tally(98, {}, {}), limits=limits, owner_limits={}, now=NOW)
+    assert [v.limit for v in found] == [None, "stores_total", None]
+    assert (found[1].used, found[1].waiting, found[1].retry_at) == (100, 0, None)
+    found = judge([*claims, Claim("bob", new=True)], Tally(97, {}, {}), limits=limits, owner_limits={}, now=NOW)
+    assert [v.limit for v in found] == [None, "creates_per_hour", None, "stores_total"]
+    assert (found[3].used, found[3].waiting) == (99, 1)
+
+
+def test_a_limit_that_never_lets_go_keeps_no_slot_for_who_waits() -> None:
+    found = verdicts([NEW] * 3, used=9, limits=Limits(creates_per_hour=0))
+    assert [(v.limit, v.retry_at) for v in found] == [("creates_per_hour", None)] * 3
+
+
 def test_a_denied_claim_leaves_room_for_a_later_one_of_another_owner() -> None:
     tally = Tally(99, {"alice": 10}, {})
     found = judge([NEW, Claim("bob", new=True), Claim("bob", new=True)], tally,
@@ -156,6 +180,11 @@ def test_what_is_allowed_never_goes_over_any_limit(
     for owner in set(granted):
         assert used.get(owner, 0) + granted.count(owner) <= per_owner
         assert granted.count(owner) <= per_hour
+    # Whoever is told a time finds a slot then, with all others that are told one.
+    waiting = [claim.owner for claim, verdict in zip(claims, found, strict=True) if verdict.retry_at is not None]
+    assert not waiting or sum(used.values()) + len(granted) + len(waiting) <= total
+    for owner in set(waiting):
+        assert used.get(owner, 0) + granted.count(owner) + waiting.count(owner) <= per_owner
     # Nothing is denied without need: what was denied would have been over a limit when everything allowed is in.
     for claim, verdict in zip(claims, found, strict=True):
         if not verdict.allowed:

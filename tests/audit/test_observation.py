@@ -12,7 +12,7 @@ import pytest
 from audit import observation as observations
 from audit.engine import Snapshot
 from audit.observation import Observation
-from audit.plan import Action
+from audit.plan import Action, Plan
 from audit.records import StoreRow
 from components.desired import DesiredStore, ReleaseSpec, store_objects
 from components.objects import Quota, Surroundings
@@ -129,11 +129,20 @@ def test_a_tombstone_deletes_at_once_where_nothing_is_protected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("since_h", "expected"), [(0, Action.SCHEDULED), (1.99, Action.SCHEDULED), (2, Action.DELETE), (3, Action.DELETE)]
+    ("since_h", "expected"), [(0, Action.LEAVING), (1.99, Action.LEAVING), (2, Action.DELETE), (3, Action.DELETE)]
 )
 def test_a_protected_store_goes_only_after_its_grace(since_h: float, expected: Action) -> None:
     begun = row("Deleting", since_at=NOW - timedelta(hours=since_h))
     assert action(seen(state="deleted", settings=PROD, known=True, rows=(begun,))) is expected
+
+
+def test_a_store_that_only_waits_for_its_grace_is_nothing_to_do() -> None:
+    begun = seen(state="deleted", settings=PROD, known=True, rows=(row("Deleting"),))
+    (leaving,) = observations.plan_stores(begun)
+    assert leaving.reason == "tombstoned; kept until 2026-03-01 14:00 UTC"
+    assert Plan("prod", "", (leaving,), ()).empty
+    (fresh,) = observations.plan_stores(replace(begun, rows={TEA: row("Ready")}))
+    assert not Plan("prod", "", (fresh,), ()).empty
 
 
 def test_the_grace_begins_with_the_tombstone_and_not_with_the_store() -> None:

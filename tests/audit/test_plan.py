@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from audit import plan
+from audit.limits import Claim
 from audit.plan import Action, LimitUse, Plan, StorePlan
+from audit.records import OwnerUsage, Usage
 from components.desired import DesiredStore, ReleaseSpec, store_objects
 from components.objects import Quota, Surroundings
 
@@ -80,6 +83,35 @@ def test_another_namespace_endangers_data() -> None:
     before = deepcopy(store().to_dict())
     before["objects"]["namespace"]["metadata"]["name"] = "store-other"
     assert [change.path for change in plan.changes(before, store()) if change.danger] == ["namespace.metadata.name"]
+
+
+def usage(**used: int) -> Usage:
+    owners = tuple(OwnerUsage(name, count, 10, 1, 5, None) for name, count in used.items())
+    return Usage("local", owners, sum(used.values()), 100, 3600, datetime(2026, 3, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("claim", "total", "alice", "bob", "begun"),
+    [
+        (Claim("alice"), 12, 3, 9, 1),
+        (Claim("alice", new=True), 13, 4, 9, 2),
+        (Claim("bob", moved_from="alice"), 12, 2, 10, 1),
+        (Claim("alice", gives_back="alice"), 11, 2, 9, 1),
+        (Claim("bob", gives_back="alice"), 11, 2, 9, 1),
+    ],
+    ids=["update", "creation", "owner change", "removal", "removal of a store whose slot is another's"],
+)
+def test_the_use_of_limits_afterwards_is_what_the_judged_claims_take(
+    claim: Claim, total: int, alice: int, bob: int, begun: int
+) -> None:
+    uses = {use.name: (use.before, use.after) for use in plan.limit_use([claim], usage(alice=3, bob=9))}
+    assert uses == {
+        "stores in all": (12, total),
+        "stores of alice": (3, alice),
+        "stores of bob": (9, bob),
+        "creations of alice in 60 min": (1, begun),
+        "creations of bob in 60 min": (1, 1),
+    }
 
 
 def test_a_plan_with_nothing_but_untouched_stores_is_empty() -> None:
