@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -119,14 +120,12 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` reads, in one transaction. Raises DatabaseUnreachableError."""
-        started = time.monotonic()
-        while True:
-            try:
-                with self.engine.connect() as connection:
-                    return work(connection)
-            except DBAPIError as error:
-                if not _stale_connection(error, started):
-                    raise failures.explain(self.url, error, failures.NOTHING_CHANGED) from error
+
+        def look(engine: Engine) -> T:
+            with engine.connect() as connection:
+                return work(connection)
+
+        return self._again_if_lost(look)
 
     def write(self, work: Callable[[Connection], T], *, find: Callable[[Connection], T | None] | None = None) -> T:
         """Return what `work` did; it is committed. Raises DatabaseUnreachableError, which says what is known.
@@ -136,18 +135,42 @@ class Database:
         has not ended yet. None: doing the work twice is the same as doing it once.
         """
         started = time.monotonic()
-        attempt = work
-        while True:
+        tries = chain([work], repeat(_found_or_done(find, work)))
+
+        def attempt(engine: Engine) -> T:
+            while True:
+                try:
+                    return self._transact(engine, next(tries))
+                except DBAPIError as error:
+                    if not failures.may_be_retried(error) or time.monotonic() - started >= self._timeouts.lock_s:
+                        raise
+                    time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads the losers of a race
+
+        try:
+            return self._again_if_lost(attempt)
+        except _CommitUnknownError as unknown:
+            return self._settle(next(tries), unknown, started)
+
+    def _again_if_lost(self, call: Callable[[Engine], T]) -> T:
+        """Return what `call` does, which is done once more over a fresh connection if the first one was lost.
+
+        One from the pool may be dead since long, and one in use is ended by the server when this process stands still
+        for too long. Before the commit, a lost connection means that nothing was kept, however long ago it began. A
+        server that says nothing is not asked again: its time is used up.
+        """
+        started = time.monotonic()
+        try:
             try:
-                return self._transact(self.engine, attempt)
-            except _CommitUnknownError as unknown:
-                return self._settle(_found_or_done(find, work), unknown, started)
+                return call(self.engine)
             except DBAPIError as error:
-                again = failures.may_be_retried(error) and time.monotonic() - started < self._timeouts.lock_s
-                if not again and not _stale_connection(error, started):
-                    raise failures.explain(self.url, error, failures.NOTHING_CHANGED) from error
-                attempt = _found_or_done(find, work)
-                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads the losers of a race
+                if not failures.was_lost(error):
+                    raise
+                # Who could not even send has waited for nobody.
+                waited_s = 0.0 if failures.was_gone(error) else time.monotonic() - started
+                with self._fresh(waited_s) as engine:
+                    return call(engine)
+        except DBAPIError as error:
+            raise failures.explain(self.url, error, failures.NOTHING_CHANGED) from error
 
     def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         with engine.connect() as connection:
@@ -166,12 +189,19 @@ class Database:
 
     def _settle(self, work: Callable[[Connection], T], unknown: _CommitUnknownError, started: float) -> T:
         """Find out what happened over a fresh connection, within the time that is left."""
-        left = max(1, int(self._timeouts.read_s - (time.monotonic() - started)))
-        engine = _engine(self.url, Timeouts(connect_s=left, read_s=left, lock_s=left))
         try:
-            return self._transact(engine, work)
+            with self._fresh(time.monotonic() - started) as engine:
+                return self._transact(engine, work)
         except (DBAPIError, _CommitUnknownError):
             raise failures.explain(self.url, unknown.cause, failures.NOT_KNOWN) from unknown.cause
+
+    @contextlib.contextmanager
+    def _fresh(self, waited_s: float) -> Iterator[Engine]:
+        """Make new connections that wait no longer than is left after so many seconds, but at least for one."""
+        left_s = max(1, int(self._timeouts.read_s - waited_s))
+        engine = _engine(self.url, Timeouts(connect_s=left_s, read_s=left_s, lock_s=left_s))
+        try:
+            yield engine
         finally:
             engine.dispose()
 
@@ -283,11 +313,3 @@ def _rolled_back_on_error(connection: Connection) -> Iterator[None]:
         with contextlib.suppress(DBAPIError):
             connection.rollback()
         raise
-
-
-def _stale_connection(error: DBAPIError, started: float) -> bool:
-    """Return whether a pooled connection turned out dead at once, so that one new try costs no time.
-
-    Before the commit, a lost connection means that nothing was kept.
-    """
-    return bool(error.connection_invalidated) and time.monotonic() - started < 0.5

@@ -6,6 +6,7 @@ import sqlite3
 from typing import Final
 
 import pymysql
+from pymysql.constants import CR
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -61,6 +62,16 @@ def may_be_retried(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         return isinstance(error.orig, sqlite3.IntegrityError) and "UNIQUE" in str(error.orig)
     return code_of(error) in _CONTENTION | _DUPLICATE
+
+
+def was_lost(error: DBAPIError) -> bool:
+    """Return whether the connection turned out dead; one whose server only says nothing any more did not."""
+    return bool(error.connection_invalidated) and not isinstance(getattr(error.orig, "__context__", None), TimeoutError)
+
+
+def was_gone(error: DBAPIError) -> bool:
+    """Return whether the connection was dead before anything was sent over it."""
+    return code_of(error) == int(CR.CR_SERVER_GONE_ERROR)
 
 
 def commit_is_unknown(error: DBAPIError) -> bool:

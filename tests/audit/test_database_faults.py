@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sqlite3
@@ -14,10 +15,12 @@ from typing import Any
 
 import pymysql
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
+import audit.database
+from audit import slots
 from audit.database import Database, Timeouts
 from audit.ledger import Ledger
 from audit.limits import Limits
@@ -309,15 +312,128 @@ def test_no_acknowledged_entry_of_many_is_lost_when_the_server_is_killed(
     )
 
 
+def kill_connections(server: MariadbServer, url: str) -> None:
+    """Let the server end every connection to the ledger, and wait until they are gone."""
+    of_ledger = "FROM information_schema.PROCESSLIST WHERE DB = %s"
+    with closing(server.connect()) as admin, admin.cursor() as cursor:
+        cursor.execute(f"SELECT ID {of_ledger}", (make_url(url).database,))
+        for (number,) in cursor.fetchall():
+            cursor.execute(f"KILL {number}")
+        while cursor.execute(f"SELECT ID {of_ledger}", (make_url(url).database,)):
+            pass
+
+
+class Slow:
+    """In the place of the module `time`: so much passes from one look to the next."""
+
+    def __init__(self, step_s: int) -> None:
+        self.seconds = itertools.count(step=step_s)
+
+    def monotonic(self) -> float:
+        return float(next(self.seconds))
+
+    sleep = staticmethod(time.sleep)
+    time_ns = staticmethod(time.time_ns)
+
+
+def lost(code: int, *, silent: bool = False) -> OperationalError:
+    """Return the error of a connection that was lost."""
+    original = pymysql.err.OperationalError(code, "Lost connection")
+    original.__context__ = TimeoutError() if silent else ConnectionResetError()
+    return OperationalError("x", None, original, connection_invalidated=True)
+
+
+@pytest.fixture
+def database(mariadb_url: str) -> Iterator[Database]:
+    opened = Database(mariadb_url, timeouts=Timeouts(connect_s=4, read_s=6, lock_s=5))
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("way", ["read", "write"])
+def test_a_connection_that_died_in_the_pool_is_made_anew_however_late_that_is_seen(
+    database: Database, mariadb_url: str, mariadb: MariadbServer, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.database.time", Slow(3600))
+
+    def one(connection: Connection) -> int:
+        return int(connection.exec_driver_sql("SELECT 1").scalar_one())
+
+    getattr(database, way)(one)
+    kill_connections(mariadb, mariadb_url)
+    assert getattr(database, way)(one) == 1
+
+
+def test_a_transaction_that_the_server_gave_up_while_this_process_stood_still_is_done_anew_and_once(
+    mariadb_url: str, mariadb: MariadbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ledger.open(mariadb_url) as ledger:
+        ledger.admit(request([]))
+        monkeypatch.setattr("audit.database.time", Slow(3600))
+        lock, stood_still = slots.lock, []
+
+        def locked_and_stood_still(*arguments: Any) -> slots.Counted:
+            counted = lock(*arguments)
+            if not stood_still:
+                stood_still.append(True)
+                kill_connections(mariadb, mariadb_url)
+            return counted
+
+        monkeypatch.setattr(slots, "lock", locked_and_stood_still)
+        wish = request(creations(2))
+        assert len(ledger.admit(wish).admitted) == 2
+        assert stood_still == [True]
+        assert (used(ledger), len(ledger.entries(None))) == (2, 2)
+        assert ledger.verify().ok
+
+
+@pytest.mark.parametrize("way", ["read", "write"])
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [(lost(2006), 2), (lost(2013), 2), (lost(2013, silent=True), 1)],
+    ids=["gone", "reset", "silent"],
+)
+def test_who_lost_the_connection_tries_twice_and_who_heard_nothing_once(
+    database: Database, way: str, error: OperationalError, tries: int
+) -> None:
+    calls: list[object] = []
+
+    def work(connection: Connection) -> None:
+        calls.append(connection)
+        raise error
+
+    with pytest.raises(DatabaseUnreachableError, match="nothing was changed"):
+        getattr(database, way)(work)
+    assert len(calls) == tries
+
+
+@pytest.mark.parametrize(
+    ("error", "elapsed_s", "left_s"),
+    [(lost(2013), 0, 6), (lost(2013), 4, 2), (lost(2013), 6, 1), (lost(2013), 60, 1), (lost(2006), 60, 6)],
+    ids=["at once", "in time", "at the end", "after it", "nothing was sent"],
+)
+def test_the_second_try_has_the_time_that_the_first_one_left(
+    database: Database, error: OperationalError, elapsed_s: int, left_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Timeouts] = []
+    engine = audit.database._engine
+    monkeypatch.setattr("audit.database._engine", lambda url, timeouts: made.append(timeouts) or engine(url, timeouts))
+    monkeypatch.setattr("audit.database.time", Slow(elapsed_s))
+    tries = itertools.count()
+
+    def work(connection: Connection) -> str:
+        if next(tries) == 0:
+            raise error
+        return str(connection.exec_driver_sql("SELECT 'done'").scalar_one())
+
+    assert database.read(work) == "done"
+    assert [timeouts.read_s for timeouts in made] == [left_s]
+
+
 def test_a_dropped_connection_is_made_anew_without_a_word(mariadb_url: str, mariadb: MariadbServer) -> None:
     with Ledger.open(mariadb_url) as ledger:
         ledger.record(ENTRY)
-        with closing(mariadb.connect()) as admin, admin.cursor() as cursor:
-            cursor.execute(
-                "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = %s", (make_url(mariadb_url).database,)
-            )
-            for (number,) in cursor.fetchall():
-                cursor.execute(f"KILL {number}")
+        kill_connections(mariadb, mariadb_url)
         ledger.record(ENTRY)
         assert ledger.verify().entries == 2
 
