@@ -43,7 +43,7 @@ def _of_change(store_id: str, ended: str, observation: Observation, entrance: En
         return StoreOutcome(store_id, "failure", "Failed", reason=f"{ended}; the store is not complete")
     if applied != wanted.to_dict():
         return StoreOutcome(store_id, "failure", "Failed", reason=f"{ended}; the change is not applied")
-    answer = entrance.ask(store_id, wanted.url, sells=wanted.sells)
+    answer = entrance.ask(store_id, wanted.url, sells=wanted.sells, locale=wanted.locale)
     if not answer.ok:
         told = f"{ended}; the change is applied, but {wanted.url}: {answer.detail}"
         return StoreOutcome(store_id, "failure", "Failed", reason=told, url=wanted.url)

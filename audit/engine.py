@@ -83,6 +83,8 @@ class EngineResult:
     steps: tuple[Step, ...]
     failures: Mapping[str, str]
     cancelled: bool = False
+    given_up: Mapping[str, str] = field(default_factory=dict)
+    """Of the failures, those that were not waited for to the end, with why; see `audit.lookout`."""
 
 
 OnStep = Callable[[Step, str], None]
@@ -117,6 +119,8 @@ class Engine:
         # A release that is taken over names its chart as its own record does, by the chart's bare name.
         (self._folder / "store").symlink_to(root / "charts/store")
         self._command: _Command | None = None
+        self._stopped = False
+        self._gave_up = False
 
     def __enter__(self) -> Self:
         return self
@@ -183,6 +187,7 @@ class Engine:
         self, cell: str, options: RunOptions, store_ids: frozenset[str], on_step: OnStep, targets: Sequence[str]
     ) -> EngineResult:
         recorder = _Recorder(store_ids, on_step)
+        self._gave_up = False
         try:
             stack = self._stack(cell, options, create=True)
             stack.up(
@@ -195,10 +200,9 @@ class Engine:
                 show_secrets=False,
             )
         except CommandError as error:
-            cancelled = self._pulumi().interrupted
-            if not recorder.failures and not cancelled:
+            if not (recorder.failures or self._stopped or self._gave_up):
                 raise self._translate(error, cell, recorder.messages) from None
-            return recorder.result(cancelled=cancelled)
+            return recorder.result(cancelled=self._stopped)
         return recorder.result()
 
     def clear(self, cell: str, *, pending: bool) -> bool:
@@ -257,6 +261,13 @@ class Engine:
 
     def interrupt(self) -> None:
         """Ask a running engine to stop; it finishes what it is in the middle of. A second call makes it stop now."""
+        self._stopped = True
+        if self._command is not None:
+            self._command.interrupt()
+
+    def give_up(self) -> None:
+        """Ask a running engine to end what it waits for, as a failure and no stop: the run goes on without it."""
+        self._gave_up = True
         if self._command is not None:
             self._command.interrupt()
 
@@ -342,16 +353,9 @@ class _Command(automation.PulumiCommand):
     def __init__(self, root: str | None) -> None:
         super().__init__(root)
         self._process: subprocess.Popen[str] | None = None
-        self._interrupts = 0
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the running or last process was asked to stop."""
-        return self._interrupts > 0
 
     def interrupt(self) -> None:
         """Send SIGINT to the running process, if there is one; the engine takes a second one as `now`."""
-        self._interrupts += 1
         process = self._process
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGINT)

@@ -34,6 +34,6 @@ class Entrance:
         """Return how the store is reached."""
         return probe.Way(via=naming.host(store_id, self.domain), ca_file=self.ca_file)
 
-    def ask(self, store_id: str, url: str, *, sells: bool = False) -> probe.Answer:
+    def ask(self, store_id: str, url: str, *, sells: bool = False, locale: str = probe.SPOKEN_BY_ALL) -> probe.Answer:
         """Return what the store answers at its address; see `probe.ask`."""
-        return probe.ask(url, self.way_to(store_id), sells=sells)
+        return probe.ask(url, self.way_to(store_id), sells=sells, locale=locale)

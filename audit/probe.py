@@ -37,6 +37,12 @@ _COMING_SOON: Final = re.compile(r"<meta\s+name=['\"]woo-coming-soon-page['\"]\s
 _GENERATOR: Final = re.compile(r"<meta\s+name=['\"]generator['\"]\s+content=['\"](WooCommerce[^'\"]*)['\"]")
 _LOGIN_FORM: Final = re.compile(r"<form[^>]*\bid=['\"]loginform['\"]")
 
+# WordPress' own texts; it takes them too where the declared language's pack is missing, and says so only in its log.
+SPOKEN_BY_ALL: Final = "en_US"
+_ENGLISH: Final = re.compile(r"<html[^>]*\blang=['\"]en-US['\"]")
+# What the ledger keeps. A shop's pages can say anything.
+_LONGEST_CONTENT: Final = 64
+
 WORDPRESS_ONLY: Final = "WordPress only"
 WOOCOMMERCE: Final = "WooCommerce"
 
@@ -70,7 +76,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a store said. `ok`: everything that was asked went well; `content` says what is installed.
+    """What a store said. `ok`: everything that was asked went well; `content` says what is installed, and if its texts
+    are not in the language that was declared.
 
     `detail` is the front page's or the shop's title, or what went wrong.
     """
@@ -107,10 +114,11 @@ class _WrongError(Exception):
     """The answer was not the one that a shop gives."""
 
 
-def ask(url: str, way: Way = DIRECT, *, sells: bool = False) -> Answer:
+def ask(url: str, way: Way = DIRECT, *, sells: bool = False, locale: str = SPOKEN_BY_ALL) -> Answer:
     """Return what the store at `url` answers. Never raises: no answer is an answer.
 
     `sells`: WooCommerce is declared, so shop page and store API must work; else WordPress' front page is enough.
+    `locale`: the declared language; English in its place does not stop a shop from selling, and is noted only.
     """
     asked = _Asked(url, way)
     front = asked.check(SHOP_PAGE, _SHOP, asked.shop) if sells else asked.check(FRONT_PAGE, "/", asked.page)
@@ -118,7 +126,7 @@ def ask(url: str, way: Way = DIRECT, *, sells: bool = False) -> Answer:
         return Answer(ok=False, detail=_told(asked.checks), checks=asked.checks)
     asked.check(LOGIN_PAGE, _LOGIN, asked.login)
     api = asked.check(STORE_API, _STORE_API, asked.products) if sells else None
-    content = _content(front, api if sells else asked.quietly(_STORE_API, asked.products))
+    content = _content(front, api if sells else asked.quietly(_STORE_API, asked.products), locale)
     if any(not check.ok for check in asked.checks):
         return Answer(ok=False, detail=_told(asked.checks), content=content, checks=asked.checks)
     return Answer(ok=True, detail=_title(front) if front else "", content=content, checks=asked.checks)
@@ -223,11 +231,14 @@ def _told(checks: tuple[Check, ...]) -> str:
     return "; ".join(f"{check.name} ({check.path}) {check.problem}" for check in checks if check.problem)
 
 
-def _content(front: _Page | None, api: _Page | None) -> str | None:
-    if api is None:
-        return WORDPRESS_ONLY if front is not None else None
+def _content(front: _Page | None, api: _Page | None, locale: str) -> str | None:
+    if api is None and front is None:
+        return None
     named = _GENERATOR.search(front.body) if front is not None else None
-    return html.unescape(named.group(1)).strip() if named else WOOCOMMERCE
+    installed = html.unescape(named.group(1)).strip() if named else WOOCOMMERCE
+    english = front is not None and locale != SPOKEN_BY_ALL and _ENGLISH.search(front.body)
+    note = f"; in en-US, not {locale}" if english else ""
+    return (installed if api is not None else WORDPRESS_ONLY)[: _LONGEST_CONTENT - len(note)] + note
 
 
 def _said(page: _Page) -> str:

@@ -54,8 +54,9 @@ class Reconciliation(Run):
             if namespace is None and observation.cell_of(store_id) is None:
                 status, reason = "Deleted", "its namespace is gone"
         elif applied is not None:
-            sells = desired.sells(applied["release"]["values"])
-            answer = self.entrance.ask(store_id, str(applied["url"]), sells=sells)
+            values = applied["release"]["values"]
+            sells, locale = desired.sells(values), desired.locale(values)
+            answer = self.entrance.ask(store_id, str(applied["url"]), sells=sells, locale=locale)
             status, reason = ("Ready", None) if answer.ok else ("Failed", f"{applied['url']}: {answer.detail}")
             content = answer.content
         if (status, reason) != (row.status, row.status_reason):
@@ -129,7 +130,7 @@ def _put_on_record(run: Run, observation: Observation, store_id: str, failure: s
     assert store is not None  # noqa: S101 - the ids come from the manifest
     wanted = observation.desired[store_id]
     environment, url = run.settings.environment, wanted.url
-    answer = run.entrance.ask(store_id, url, sells=wanted.sells)
+    answer = run.entrance.ask(store_id, url, sells=wanted.sells, locale=wanted.locale)
     status: Status = "Ready" if failure is None and answer.ok else "Failed"
     reason = failure or (None if answer.ok else answer.detail)
     run.ledger.adopt(environment, [StoreRecord(store_id, store.name, store.owner, store.cell, status, url)], run.actor)

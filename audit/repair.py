@@ -36,6 +36,11 @@ def read_live(
     for store_id in store_ids:
         tell(store_id, "reading its live objects, to put back what was changed or removed by hand")
         found = cluster.evidence(naming.namespace(store_id))
+        if (deployment := blocked(found)) is not None:
+            tell(store_id, f"no node takes its web pod, which keeps the next one away; {deployment} is made anew")
+            remove = partial(cluster.apps.delete_namespaced_deployment, deployment, naming.namespace(store_id))
+            cluster.ask(partial(remove, propagation_policy="Background"), f"deployment {deployment}")
+            found = cluster.evidence(naming.namespace(store_id))
         left_out = _NOT_LIVE | {desired.RELEASE} if found.release == "deployed" else _NOT_LIVE
         names |= {naming.logical_name(store_id, part) for part in desired.PARTS if part not in left_out}
         if found.release == "deployed" and lacks_workloads(found):
@@ -50,6 +55,22 @@ def lacks_workloads(evidence: Evidence) -> bool:
         return False
     kinds = {found["kind"] for found in evidence.workloads if (found.get("spec") or {}).get("replicas", 1) != 0}
     return not kinds >= {"Deployment", "StatefulSet"}
+
+
+def blocked(evidence: Evidence) -> str | None:
+    """Return the Deployment whose only pods were never placed on a node, or None.
+
+    They take of the quota what no new pod may take then, and the Deployment keeps them until a new one is ready: a
+    store whose size was lowered would wait for ever.
+    """
+    for workload in evidence.workloads:
+        if workload["kind"] != "Deployment":
+            continue
+        name = str(workload["metadata"]["name"])
+        pods = [pod for pod in evidence.pods if str(pod["metadata"]["name"]).startswith(f"{name}-")]
+        if pods and not any((pod.get("spec") or {}).get("nodeName") for pod in pods):
+            return name
+    return None
 
 
 def restart_stuck(cluster: Cluster, store_id: str, tell: Callable[[str, str], None]) -> None:

@@ -27,6 +27,7 @@ from audit.backup_server import BackupServer
 from audit.engine import Engine, EngineResult, Step
 from audit.entrance import Entrance
 from audit.ledger import Ledger
+from audit.lookout import Lookout
 from audit.losses import losses
 from audit.observation import Observation
 from audit.plan import Action, StorePlan
@@ -227,8 +228,9 @@ class Run:
             applied = observation.applied(store.id)
             url, answer = None, Answer(ok=False, detail="")
             if applied is not None:
-                url = str(applied["url"])
-                answer = self.entrance.ask(store.id, url, sells=desired.sells(applied["release"]["values"]))
+                url, values = str(applied["url"]), applied["release"]["values"]
+                sells, locale = desired.sells(values), desired.locale(values)
+                answer = self.entrance.ask(store.id, url, sells=sells, locale=locale)
             status: Status = "Ready" if answer.ok else "Provisioning"
             records.append(
                 StoreRecord(store.id, store.name, store.owner, store.cell, status, url, content=answer.content)
@@ -342,7 +344,7 @@ class Run:
         if broken:
             again = self._repair(cell, broken)
             options = replace(options, marked={**dict.fromkeys(again, f"{self.run_id} repairs"), **options.marked})
-        result = self._run_engine(observation, cell, options, leaving)
+        result = self._run_engine(observation, cell, options, mine)
         if result.cancelled:
             # A step that was under way ends as a failure of the engine's, but it did not fail: it was stopped.
             return {
@@ -354,7 +356,7 @@ class Run:
             repair.restart_stuck(self.cluster, store_id, self.tell)
         waiting = [change for change in mine.values() if change.store_id not in result.failures]
         outcomes = {
-            store_id: self._failed(observation, mine[store_id], reason)
+            store_id: self._failed(observation, mine[store_id], reason, result.given_up.get(store_id))
             for store_id, reason in result.failures.items()
             if store_id in mine
         }
@@ -389,11 +391,11 @@ class Run:
         )
 
     def _run_engine(
-        self, observation: Observation, cell: str, options: RunOptions, leaving: frozenset[str]
+        self, observation: Observation, cell: str, options: RunOptions, mine: Mapping[str, Change]
     ) -> EngineResult:
         if options.released:
             # The engine deletes nothing that its state calls protected: first the protection goes, then the store.
-            first = self._previewed_up(observation, cell, replace(options, removed=frozenset()), leaving)
+            first = self._previewed_up(observation, cell, replace(options, removed=frozenset()), mine)
             if first.failures or first.cancelled:
                 return first
         targets: list[str] = []
@@ -403,28 +405,31 @@ class Run:
         if options.marked:
             # The engine compares what the program says, and of held stores the program says nothing new. The mark is
             # taken away again at once, so that a plain `pulumi up` finds nothing to do.
-            first = self._previewed_up(observation, cell, options, leaving, targets)
+            first = self._previewed_up(observation, cell, options, mine, targets)
             if first.failures or first.cancelled:
                 return first
             options = replace(options, marked={})
-        return self._previewed_up(observation, cell, options, leaving, targets)
+        return self._previewed_up(observation, cell, options, mine, targets)
 
     def _previewed_up(
         self,
         observation: Observation,
         cell: str,
         options: RunOptions,
-        leaving: frozenset[str],
+        mine: Mapping[str, Change],
         targets: Sequence[str] = (),
     ) -> EngineResult:
         """Run the engine, unless its own preview would end what nobody asked to remove."""
         if observation.snapshots[cell].known:
+            leaving = frozenset(store_id for store_id, change in mine.items() if change.action == "store.delete")
             preview = self.engine.preview(cell, options, observation.store_ids, targets=targets)
             if problems := losses(preview.steps, leaving):
                 raise RefusedError.of(problems)
             if self._cancelled.is_set():
                 return EngineResult((), {}, cancelled=True)
-        return self.engine.up(cell, options, observation.store_ids, self.on_step, targets=targets)
+        with Lookout(self.engine, self.cluster, mine, self.tell) as lookout:
+            on_step = lookout.beside(self.on_step)
+            return lookout.judged(self.engine.up(cell, options, observation.store_ids, on_step, targets=targets))
 
     def _options(self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission) -> RunOptions:
         admitted = frozenset(change.store_id for change in admission.admitted)
@@ -505,13 +510,16 @@ class Run:
             return self.waiting.until_database_fits(outcome)
         return outcome
 
-    def _failed(self, observation: Observation, change: Change, reason: str) -> StoreOutcome:
-        """Return the outcome of a store that the engine could not bring up or remove, with the cluster's reasons."""
+    def _failed(self, observation: Observation, change: Change, reason: str, known: str | None) -> StoreOutcome:
+        """Return the outcome of a store that the engine could not bring up or remove, with the cluster's reasons.
+
+        `known`: why it was given up, where it was.
+        """
         if change.action == "store.delete":
             left = self.waiting.what_is_left(change.store_id)
             return StoreOutcome(change.store_id, "failure", "Deleting", reason=left or reason)
         store = observation.desired[change.store_id]
-        told = self.waiting.why_failed(store.store_id, store.host, reason)
+        told = known or self.waiting.why_failed(store.store_id, store.host, reason)
         self.tell(store.store_id, told, "Failed")
         return StoreOutcome(store.store_id, "failure", "Failed", reason=told, url=store.url)
 

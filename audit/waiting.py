@@ -77,7 +77,7 @@ class Waiting:
 
     def ask(self, store: DesiredStore) -> Answer:
         """Return what the store answers now. One that shows its pages and cannot write an order does not sell."""
-        answer = self.entrance.ask(store.store_id, store.url, sells=store.sells)
+        answer = self.entrance.ask(store.store_id, store.url, sells=store.sells, locale=store.locale)
         full = self.full_volumes(store.store_id) if answer.ok else ()
         if full and stops_orders(full[0]):
             return replace(answer, ok=False, detail=f"its pages are shown, but no order can be taken: {full[0].what}")

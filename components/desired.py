@@ -72,6 +72,11 @@ class DesiredStore:
         """Whether WooCommerce is declared; without it the store is a WordPress, and is asked for no more."""
         return sells(self.release.values)
 
+    @property
+    def locale(self) -> str:
+        """The language that the shop's texts should be in, as WordPress writes it."""
+        return locale(self.release.values)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for comparison; what only tunes a run (time limits) is left out."""
         return {
@@ -116,6 +121,11 @@ class DesiredStore:
 def sells(values: Mapping[str, Any]) -> bool:
     """Return whether a release's values declare WooCommerce."""
     return bool(values.get("woocommerce", {}).get("enabled", False))
+
+
+def locale(values: Mapping[str, Any]) -> str:
+    """Return the language that a release's values declare; the chart's default where they do not."""
+    return str((values.get("store") or {}).get("locale") or "en_US")
 
 
 def digest(text: str) -> str:

@@ -150,10 +150,10 @@ class Cluster:
             and volume.spec.claim_ref.namespace == namespace
         )
 
-    def evidence(self, namespace: str, host: str | None = None) -> Evidence:
+    def evidence(self, namespace: str, host: str | None = None, *, logs: bool = True) -> Evidence:
         """Return what there is to know of a store that does not work; never raises, see `stacks.evidence`."""
         try:
-            return evidences.gather(self._core.api_client, namespace, host)
+            return evidences.gather(self._core.api_client, namespace, host, logs=logs)
         except ClusterUnreachableError as error:
             return Evidence(unreadable=(str(error),))
 
@@ -175,6 +175,13 @@ class Cluster:
         from kubernetes import client  # noqa: PLC0415 - see _core
 
         return client.BatchV1Api(self._core.api_client)
+
+    @cached_property
+    def apps(self) -> Any:
+        """The client's AppsV1Api; call it through `ask`."""
+        from kubernetes import client  # noqa: PLC0415 - see _core
+
+        return client.AppsV1Api(self._core.api_client)
 
     def ask(self, question: Callable[[], T], about: str) -> T | None:
         """Return the answer of one call of the client, or None for what does not exist.

@@ -48,9 +48,9 @@ class Evidence:
     unreadable: Sequence[str] = ()
 
 
-def gather(api_client: Any, namespace: str, host: str | None) -> Evidence:
+def gather(api_client: Any, namespace: str, host: str | None, *, logs: bool = True) -> Evidence:
     """Return what there is to know of the store in `namespace`, whose shop is at `host`."""
-    return _Reader(api_client, namespace).evidence(host)
+    return _Reader(api_client, namespace).evidence(host, logs=logs)
 
 
 def disk_lines(api_client: Any, namespace: str) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ class _Reader:
         self._name = namespace
         self._unreadable: list[str] = []
 
-    def evidence(self, host: str | None) -> Evidence:
+    def evidence(self, host: str | None, *, logs: bool) -> Evidence:
         name, core, apps = self._name, self._core, self._apps
         found = self._read("namespace", lambda: core.read_namespace(name, _request_timeout=_TIMEOUTS))
         if found is None:
@@ -106,7 +106,7 @@ class _Reader:
                 (pod["metadata"]["name"], container["name"]): self._log(pod["metadata"]["name"], container["name"])
                 for pod in pods
                 for container in (pod.get("status") or {}).get("containerStatuses") or ()
-                if "running" in (container.get("state") or {})
+                if logs and "running" in (container.get("state") or {})
             },
             unreadable=tuple(self._unreadable),
         )

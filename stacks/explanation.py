@@ -25,6 +25,18 @@ _FULL_DISK: Final = re.compile(
 )
 # Not of a local user: a server that is starting refuses its own health check so.
 _DENIED: Final = re.compile(r"Access denied for user '[^']*'@'(?!localhost')")
+# What registries say of an image that there is not; what else they say may be another in a minute.
+_NO_SUCH_IMAGE: Final = re.compile(
+    r"\bnot found\b|manifest unknown|name unknown|repository does not exist", re.IGNORECASE
+)
+# The code of charts/store/files/install/lib.php for what is declared and cannot be: no further try makes it better.
+_NEVER_CODE: Final = 78
+# How long each must be seen without a break until the wait for it is over: the cluster may still be busy with the last
+# change. A registry that does not answer may be back in a minute; two of the kubelet's tries fall into this time.
+_AT_ONCE_S: Final = 0.0
+_SETTLED_S: Final = 10.0
+_SURE_S: Final = 30.0
+_REGISTRY_S: Final = 120.0
 _IMAGE_VALUES: Final = {"wordpress": "image.tag", "mariadb": "database.image.tag"}
 _VOLUME: Final = re.compile(
     r"disk: the volume of the (database|uploads) (?:is full: (\d+) of (\d+) MiB are free|has room again)"
@@ -35,11 +47,15 @@ _SIZE_RANKS: Final = {"database": 0, "uploads": 5}
 
 @dataclass(frozen=True)
 class Cause:
-    """One reason, and what to do about it. `rank`: 0 is the most telling."""
+    """One reason, and what to do about it. `rank`: 0 is the most telling.
+
+    `patience_s`: where it does not heal by itself, how long it is to be seen until that is sure; None where it may.
+    """
 
     rank: int
     what: str
     cure: str
+    patience_s: float | None = None
 
     def __str__(self) -> str:
         return f"{self.what}; {self.cure}"
@@ -68,6 +84,11 @@ def causes(evidence: Evidence) -> tuple[Cause, ...]:
     ]
     unique = {cause.what: cause for cause in sorted(found, key=lambda cause: -cause.rank)}
     return tuple(sorted(unique.values(), key=lambda cause: cause.rank))
+
+
+def patience_s(found: Sequence[Cause]) -> float | None:
+    """Return after how long a store that shows these causes is not worth waiting for; None: it may heal by itself."""
+    return min((cause.patience_s for cause in found if cause.patience_s is not None), default=None)
 
 
 def explain(evidence: Evidence) -> str:
@@ -121,11 +142,23 @@ def _workloads(evidence: Evidence) -> Iterator[Cause]:
             continue
         if "exceeded quota" in refusal:
             cure = "lower the store's sizes, or raise stores:quota... in the settings"
-            yield Cause(0, f"no pod of {name} can be made: {_short(refusal)}", cure)
+            patience = None if _room_will_come(evidence) else _SURE_S
+            yield Cause(0, f"no pod of {name} can be made: {_short(refusal)}", cure, patience)
         elif "violates PodSecurity" in refusal:
-            yield Cause(0, f"no pod of {name} is admitted: {_short(refusal)}", "correct the values or the chart")
+            told = f"no pod of {name} is admitted: {_short(refusal)}"
+            yield Cause(0, told, "correct the values or the chart", _SURE_S)
         else:
             yield Cause(1, f"no pod of {name} can be made: {_short(refusal)}", "correct what it names")
+
+
+def _room_will_come(evidence: Evidence) -> bool:
+    """Return whether a pod is about to end, and with it what it takes of the quota: a job's, or one that is deleted."""
+    return any(
+        pod["metadata"].get("deletionTimestamp")
+        or any(owner.get("kind") == "Job" for owner in pod["metadata"].get("ownerReferences") or ())
+        for pod in evidence.pods
+        if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+    )
 
 
 def _refusal(evidence: Evidence, workload: str) -> str | None:
@@ -158,6 +191,7 @@ def _claims(evidence: Evidence) -> Iterator[Cause]:
                 0,
                 f"claim {name} gets no volume from class {storage_class}: {_short(said[-1])}",
                 "`stores doctor` names the cluster's storage classes; correct storageClass in the values",
+                _SETTLED_S if f'"{storage_class}" not found' in said[-1] else None,
             )
         elif phase == "Bound" and said and "esize" in said[-1]:
             yield Cause(1, f"the volume of claim {name} does not grow: {_short(said[-1])}", "see the storage's own log")
@@ -199,10 +233,11 @@ def _container(pod: Object, container: Object) -> Iterator[Cause]:
     if reason in _PULL:
         said = _short(str(waiting.get("message") or reason))
         cure = f"correct {_IMAGE_VALUES.get(_component(pod), 'the image')}, or make the registry reachable"
-        yield Cause(0, f"image {container.get('image')} of {where} cannot be pulled: {reason}: {said}", cure)
+        told = f"image {container.get('image')} of {where} cannot be pulled: {reason}: {said}"
+        yield Cause(0, told, cure, _pull_patience_s(reason, said))
     elif reason in _NOT_STARTED:
         said = _short(str(waiting.get("message") or reason))
-        yield Cause(0, f"container {where} cannot start: {reason}: {said}", "correct what it names")
+        yield Cause(0, f"container {where} cannot start: {reason}: {said}", "correct what it names", _SURE_S)
     elif ended.get("reason") == "OOMKilled" and not _is_ready(pod):
         key = "database.memory" if _component(pod) == "mariadb" else "web.memory"
         yield Cause(
@@ -210,6 +245,12 @@ def _container(pod: Object, container: Object) -> Iterator[Cause]:
         )
     elif ended.get("exitCode") and not container.get("ready"):
         yield from _ended(where, ended, container)
+
+
+def _pull_patience_s(reason: str, said: str) -> float:
+    if reason in ("InvalidImageName", "ErrImageNeverPull"):
+        return _AT_ONCE_S
+    return _SETTLED_S if _NO_SUCH_IMAGE.search(said) else _REGISTRY_S
 
 
 def _ended(where: str, ended: Object, container: Object) -> Iterator[Cause]:
@@ -225,6 +266,7 @@ def _ended(where: str, ended: Object, container: Object) -> Iterator[Cause]:
         rank,
         f"container {where} ended with code {ended['exitCode']}{_restarts(container)}, its last words: {lines}",
         "correct what it says",
+        _AT_ONCE_S if ended["exitCode"] == _NEVER_CODE else None,
     )
 
 

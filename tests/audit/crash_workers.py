@@ -37,6 +37,7 @@ class Wanted:
 
     url: str
     sells: bool = False
+    locale: str = "en_US"
 
     def to_dict(self) -> dict[str, str]:
         return {"url": self.url}
@@ -64,7 +65,8 @@ class World:
     def namespace(self, name: str) -> str | None:
         return name if self._namespace(name.removeprefix("store-")).exists() else None
 
-    def ask(self, store_id: str, _url: str, *, sells: bool) -> Answer:
+    def ask(self, store_id: str, _url: str, *, sells: bool, locale: str) -> Answer:
+        assert locale == self.desired[store_id].locale
         return Answer(ok=self._namespace(store_id).exists() and not sells, detail="no answer")
 
     def existing(self) -> set[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from audit import probe
+from audit import probe, tables
 from audit.entrance import Entrance
 from sandbox import cache, certificates, packages
 from sandbox.progress import silent
@@ -145,6 +145,33 @@ def test_the_stand_in_is_called_what_it_is(serve) -> None:
 
 def test_a_shop_that_hides_its_version_is_still_woocommerce(serve) -> None:
     assert probe.ask(serve({**SHOP, "/shop/": wordpress()}), sells=True).content == "WooCommerce"
+
+
+@pytest.mark.parametrize(
+    ("language", "locale", "note"),
+    [
+        ("en-US", "de_DE", "; in en-US, not de_DE"),
+        ("de-DE", "de_DE", ""),
+        ("de", "de_DE_formal", ""),  # a pack may name its language as it likes
+        ("en-US", "en_US", ""),
+        ("de-DE", "en_US", ""),  # a merchant may choose another in the admin page
+        (None, "de_DE", ""),
+    ],
+)
+def test_a_shop_in_english_for_want_of_its_language_is_ready_and_says_so(
+    serve, language: str | None, locale: str, note: str
+) -> None:
+    page = wordpress(f'<html lang="{language}">{GENERATOR}' if language else GENERATOR)
+    answer = probe.ask(serve({**SHOP, "/shop/": page}), sells=True, locale=locale)
+    assert (answer.ok, answer.content) == (True, f"WooCommerce 11.0.1{note}")
+
+
+def test_what_a_page_calls_itself_fits_into_the_ledger(serve) -> None:
+    page = wordpress(f'<html lang="en-US"><meta name="generator" content="WooCommerce {"x" * 100}">')
+    content = probe.ask(serve({**SHOP, "/shop/": page}), sells=True, locale="de_DE_formal").content
+    assert content is not None
+    assert len(content) == tables.stores.c.content.type.length
+    assert content.endswith("x; in en-US, not de_DE_formal")
 
 
 def test_wordpress_that_should_sell_and_has_no_woocommerce_is_not_ready(serve) -> None:

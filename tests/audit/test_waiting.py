@@ -44,9 +44,11 @@ class FakeEntrance:
 
     answers: list[Answer]
     sells: list[bool] = field(default_factory=list)
+    locales: list[str] = field(default_factory=list)
 
-    def ask(self, _store_id: str, _url: str, *, sells: bool) -> Answer:
+    def ask(self, _store_id: str, _url: str, *, sells: bool, locale: str) -> Answer:
         self.sells.append(sells)
+        self.locales.append(locale)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
@@ -117,11 +119,14 @@ def test_a_store_that_never_sells_fails_with_the_clusters_reason_before_its_page
     assert outcome.metadata == {"checks": [{"name": "shop page", "code": 500, "milliseconds": 9}]}
 
 
-@pytest.mark.parametrize(("values", "sells"), [({}, False), ({"woocommerce": {"enabled": True}}, True)])
-def test_what_is_asked_is_what_the_store_declares(values: dict[str, Any], *, sells: bool) -> None:
+@pytest.mark.parametrize(
+    ("values", "sells", "locale"),
+    [({}, False, "en_US"), ({"woocommerce": {"enabled": True}, "store": {"locale": "de_DE"}}, True, "de_DE")],
+)
+def test_what_is_asked_is_what_the_store_declares(values: dict[str, Any], locale: str, *, sells: bool) -> None:
     entrance = FakeEntrance([SOLD])
     Waiting(FakeCluster(), entrance, threading.Event(), lambda *_: None).ask(store(**values))
-    assert entrance.sells == [sells]
+    assert (entrance.sells, entrance.locales) == ([sells], [locale])
 
 
 @pytest.mark.parametrize(("volume", "ready"), [("database", False), ("uploads", True)])
@@ -233,6 +238,45 @@ def test_what_somebody_removed_of_a_release_is_noticed(workloads: list[tuple[str
     assert not repair.lacks_workloads(
         Evidence(namespace={}, workloads=found, unreadable=["deployments: 403 Forbidden"])
     )
+
+
+def web(*nodes: str | None) -> Evidence:
+    """Return a web Deployment with pods on these nodes; None is a pod that no node takes."""
+    pods = [
+        {"metadata": {"name": f"tea-wordpress-{number}"}, "spec": {"nodeName": on}} for number, on in enumerate(nodes)
+    ]
+    other = {"metadata": {"name": "tea-mariadb-0"}, "spec": {"nodeName": "node"}}
+    workloads = [{"kind": kind, "metadata": {"name": f"tea-{name}"}, "spec": {"replicas": 1}}
+                 for kind, name in (("Deployment", "wordpress"), ("StatefulSet", "mariadb"))]  # fmt: skip
+    return Evidence(namespace={"metadata": {}}, pods=[*pods, other], workloads=workloads, release="deployed")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "blocks"),
+    [((None,), True), ((None, None), True), (("node", None), False), (("node",), False), ((), False)],
+)
+def test_web_pods_that_no_node_takes_make_way_unless_one_runs(nodes: tuple[str | None, ...], *, blocks: bool) -> None:
+    assert repair.blocked(web(*nodes)) == ("tea-wordpress" if blocks else None)
+
+
+def test_what_makes_way_is_made_again_by_the_same_run() -> None:
+    gone: list[Any] = []
+
+    class Live(FakeCluster):
+        @property
+        def apps(self) -> Any:
+            return self
+
+        def delete_namespaced_deployment(self, name: str, namespace: str, **how: str) -> None:
+            gone.append((name, namespace, how))
+            self.found = Evidence(namespace={"metadata": {}}, workloads=self.found.workloads[1:], release="deployed")
+
+        def ask(self, question: Any, _about: str) -> None:
+            question()
+
+    lacking = repair.read_live(FakeEngine(), Live(found=web(None)), "01", [TEA], lambda *_: None)
+    assert gone == [("tea-wordpress", f"store-{TEA}", {"propagation_policy": "Background"})]
+    assert lacking == {TEA}
 
 
 def test_every_stuck_pod_is_asked_to_go(monkeypatch: pytest.MonkeyPatch) -> None:

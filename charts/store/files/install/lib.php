@@ -8,6 +8,8 @@ declare(strict_types=1);
 const INSTALL_DIR = __DIR__;
 const CREDENTIALS_DIR = '/etc/store/credentials';
 const ADMIN_DIR = '/etc/store/admin';
+// EX_CONFIG of sysexits.h; stacks/explanation.py knows it.
+const NEVER = 78;
 
 /** One line of the pod's log, with the name of the script that says it. */
 function say(string $line): void
@@ -20,6 +22,16 @@ function refuse(string $what, string $cure): never
 {
     say("$what; $cure");
     succeed_or_fail(1);
+}
+
+/**
+ * Like refuse(), for what is declared and cannot be, so that no further try makes it better: an archive with another
+ * checksum. Who waits for the pod knows it by the code, and waits no longer.
+ */
+function refuse_for_good(string $what, string $cure): never
+{
+    say("$what; $cure");
+    succeed_or_fail(NEVER);
 }
 
 /** Ends the process as done. */

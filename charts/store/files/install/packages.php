@@ -61,7 +61,7 @@ function source_of(array $package): string
     }
     $image = getenv('STORE_IMAGE');
     $has = $bundled === null ? "the image $image has none" : "the image $image has $bundled";
-    refuse(
+    refuse_for_good(
         title_of($package) . ": $has, and {$package['value']} names no url",
         "use an image that has it, or set {$package['value']} to a version, an url and its sha256",
     );
@@ -126,7 +126,7 @@ function archive_of(array $package): string
     $found = hash_file('sha256', $part);
     if ($found !== $package['sha256']) {
         unlink($part);
-        refuse(
+        refuse_for_good(
             title_of($package) . ": {$package['url']} has the SHA-256 $found, and {$package['value']}.sha256 says"
             . " {$package['sha256']}; nothing of it was installed",
             "compare with who publishes it, and correct {$package['value']}.sha256 or {$package['value']}.url",
@@ -144,34 +144,37 @@ function fetch(array $package, string $file): void
     $limits = settings()['download'];
     if (str_starts_with($package['url'], 'file://')) {
         if (!@copy(substr($package['url'], strlen('file://')), $file)) {
-            refuse(title_of($package) . ": {$package['url']} cannot be read", "correct {$package['value']}.url");
+            $what = title_of($package) . ": {$package['url']} cannot be read";
+            refuse_for_good($what, "correct {$package['value']}.url");
         }
         return;
     }
     for ($try = 1; ; $try++) {
-        [$error, $worth_retrying] = fetch_once($package['url'], $file, $limits);
+        [$error, $worth_retrying, $for_good] = fetch_once($package['url'], $file, $limits);
         if ($error === null) {
             return;
         }
         @unlink($file);
         if (!$worth_retrying || $try === 3) {
-            refuse(
-                title_of($package) . ": {$package['url']}: $error",
-                "correct {$package['value']}.url, let the store reach it, or use an image that has the package",
-            );
+            $what = title_of($package) . ": {$package['url']}: $error";
+            $cure = "correct {$package['value']}.url, let the store reach it, or use an image that has the package";
+            $for_good ? refuse_for_good($what, $cure) : refuse($what, $cure);
         }
         say(title_of($package) . ": {$package['url']}: $error; trying again");
         sleep($try);
     }
 }
 
-/** @return array{?string, bool} what went wrong or null, and whether it may go better another time */
+/**
+ * @return array{?string, bool, bool} what went wrong or null, whether it may go better in a moment, and whether it never
+ *     will: the publisher refuses the url, or what it gives is too large
+ */
 function fetch_once(string $url, string $file, array $limits): array
 {
     $max = $limits['maxMib'] * 1024 * 1024;
     $out = fopen($file, 'wb');
     if ($out === false) {
-        return ["$file cannot be written", false];
+        return ["$file cannot be written", false, false];
     }
     $size = 0;
     $full = false;
@@ -203,11 +206,12 @@ function fetch_once(string $url, string $file, array $limits): array
     $error = curl_error($request);
     $code = curl_getinfo($request, CURLINFO_RESPONSE_CODE);
     $closed = fclose($out);
+    $refused = $code >= 400 && $code < 500 && $code !== 429;
     return match (true) {
-        $size > $max => ["is larger than {$limits['maxMib']} MiB, which install.download.maxMib allows", false],
-        $full || !$closed => ["$file cannot be written to its end: is the volume of the uploads full?", false],
-        $failed !== 0 => [$error, $code < 400 || $code >= 500 || $code === 429],
-        default => [null, false],
+        $size > $max => ["is larger than {$limits['maxMib']} MiB, which install.download.maxMib allows", false, true],
+        $full || !$closed => ["$file cannot be written to its end: is the volume of the uploads full?", false, false],
+        $failed !== 0 => [$error, !$refused, $refused],
+        default => [null, false, false],
     };
 }
 
@@ -219,10 +223,10 @@ function unpack_archive(string $file, array $package, string $into): void
     $zip = new ZipArchive();
     $code = $zip->open($file, ZipArchive::CHECKCONS);
     if ($code !== true) {
-        refuse("$of is no zip archive (code $code)", $cure);
+        refuse_for_good("$of is no zip archive (code $code)", $cure);
     }
     if ($zip->numFiles > ENTRIES_MAX) {
-        refuse("$of has $zip->numFiles entries, more than " . ENTRIES_MAX, $cure);
+        refuse_for_good("$of has $zip->numFiles entries, more than " . ENTRIES_MAX, $cure);
     }
     $bytes = 0;
     for ($index = 0; $index < $zip->numFiles; $index++) {
@@ -230,19 +234,19 @@ function unpack_archive(string $file, array $package, string $into): void
         $name = $entry['name'];
         $bytes += $entry['size'];
         if (preg_match('~^/|\\\\|(^|/)\.\.?(/|$)|[\x00-\x1f\x7f]~', $name)) {
-            refuse("$of has the entry " . json_encode($name) . ', which leads out of its folder', $cure);
+            refuse_for_good("$of has the entry " . json_encode($name) . ', which leads out of its folder', $cure);
         }
         if (explode('/', $name)[0] !== $package['slug']) {
-            refuse("$of has the entry $name, which is not in the folder {$package['slug']}", $cure);
+            refuse_for_good("$of has the entry $name, which is not in the folder {$package['slug']}", $cure);
         }
         $zip->getExternalAttributesIndex($index, $system, $attributes);
         $kind = ($attributes >> 16) & 0170000;
         if ($system === ZipArchive::OPSYS_UNIX && !in_array($kind, [0, 0100000, 0040000], true)) {
-            refuse("$of has the entry $name, which is neither file nor folder", $cure);
+            refuse_for_good("$of has the entry $name, which is neither file nor folder", $cure);
         }
     }
     if ($bytes > UNPACKED_MIB_MAX * 1024 * 1024) {
-        refuse("$of unpacks to more than " . UNPACKED_MIB_MAX . ' MiB', $cure);
+        refuse_for_good("$of unpacks to more than " . UNPACKED_MIB_MAX . ' MiB', $cure);
     }
     if (!mkdir($into, 0755, true) || !$zip->extractTo($into)) {
         refuse("$of cannot be unpacked into wp-content: {$zip->getStatusString()}", 'look at the size of the volume');
@@ -251,7 +255,7 @@ function unpack_archive(string $file, array $package, string $into): void
     $version = version_in("$into/{$package['slug']}", $package['kind']);
     if ($version !== $package['version']) {
         $is = $version === null ? "holds no {$package['kind']}" : "is of version $version";
-        refuse("$of $is", "correct {$package['value']}.version or {$package['value']}.url");
+        refuse_for_good("$of $is", "correct {$package['value']}.version or {$package['value']}.url");
     }
 }
 

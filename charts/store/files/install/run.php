@@ -78,6 +78,9 @@ function run_step(string $path): void
     $started = hrtime(true);
     $process = proc_open([PHP_BINARY, $path], [0 => ['file', '/dev/null', 'r'], 1 => STDERR, 2 => STDERR], $pipes);
     $code = $process === false ? -1 : proc_close($process);
+    if ($code === NEVER) {
+        refuse_for_good(basename($path) . " failed for good", 'correct what the lines above name');
+    }
     if ($code !== 0) {
         refuse(basename($path) . " failed with code $code", 'the lines above tell why; the pod tries again by itself');
     }

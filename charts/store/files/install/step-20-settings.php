@@ -31,13 +31,13 @@ declare_setting('adminEmail', $settings['adminEmail'], static function (string $
         add_filter('send_email_change_email', '__return_false');
         $result = wp_update_user(['ID' => $user->ID, 'user_email' => $email]);
         if (is_wp_error($result)) {
-            refuse("the administrator's mail address: {$result->get_error_message()}", 'change store.adminEmail');
+            refuse_for_good("the administrator's mail address: {$result->get_error_message()}", 'change store.adminEmail');
         }
     }
 });
 declare_setting('timezone', $settings['timezone'], static function (string $timezone): void {
     if (!in_array($timezone, timezone_identifiers_list(DateTimeZone::ALL_WITH_BC), true)) {
-        refuse("store.timezone: PHP knows no time zone $timezone", 'write one like Europe/Berlin');
+        refuse_for_good("store.timezone: PHP knows no time zone $timezone", 'write one like Europe/Berlin');
     }
     update_option('timezone_string', $timezone);
     update_option('gmt_offset', '');

@@ -19,7 +19,7 @@ function activate(string $slug, string $value): void
 {
     $files = array_keys(get_plugins("/$slug"));
     if ($files === []) {
-        refuse("plugin $slug: WordPress finds none in wp-content/plugins/$slug", "correct $value");
+        refuse_for_good("plugin $slug: WordPress finds none in wp-content/plugins/$slug", "correct $value");
     }
     $file = "$slug/$files[0]";
     if (is_plugin_active($file)) {
@@ -59,7 +59,7 @@ if ($theme !== '') {
     declare_setting('theme', $theme, static function (string $theme): void {
         $found = wp_get_theme($theme);
         if ($found->errors()) {
-            refuse("theme $theme cannot be used: {$found->errors()->get_error_message()}", 'correct the values of themes');
+            refuse_for_good("theme $theme cannot be used: {$found->errors()->get_error_message()}", 'correct the values of themes');
         }
         switch_theme($theme);
     });

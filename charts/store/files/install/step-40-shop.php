@@ -31,10 +31,10 @@ if (!class_exists('WooCommerce')) {
 
 [$country] = explode(':', $settings['country']);
 if (isset(WC()->countries) && !WC()->countries->country_exists($country)) {
-    refuse("store.country: WooCommerce knows no country $country", 'write a code of two letters, such as DE');
+    refuse_for_good("store.country: WooCommerce knows no country $country", 'write a code of two letters, such as DE');
 }
 if (function_exists('get_woocommerce_currencies') && !isset(get_woocommerce_currencies()[$settings['currency']])) {
-    refuse("store.currency: WooCommerce knows no currency {$settings['currency']}", 'write a code such as EUR');
+    refuse_for_good("store.currency: WooCommerce knows no currency {$settings['currency']}", 'write a code such as EUR');
 }
 declare_option('country', 'woocommerce_default_country', $settings['country']);
 declare_option('currency', 'woocommerce_currency', $settings['currency']);
