@@ -200,6 +200,12 @@ def test_the_shops_pages_answer_and_say_that_it_is_a_stand_in(web: Pod) -> None:
     assert web.get("/checkout/").headers["Location"].endswith("/cart/")
 
 
+def test_a_shop_without_its_language_pack_says_in_its_pages_that_they_are_english(web: Pod) -> None:
+    # By this `stores status` knows it.
+    for path in ("/", "/shop/"):
+        assert '<html lang="en-US">' in web.get(path).body, path
+
+
 def test_a_second_start_changes_nothing(shop: Shop, second_pod: Pod) -> None:
     before, options_before = counts(shop), options(shop)
     done = shop.pod().set_up()

@@ -45,7 +45,8 @@ def deep(project: Project, store_id: str) -> dict[str, Any]:
 def working(make_project: Callable[[], Project]) -> Project:
     made = make_project()
     made.configure(releaseTimeoutSeconds=120, readyTimeoutSeconds=90, deletionTimeoutSeconds=10)
-    made.write(store(TEA))
+    # No image of the tests has a language pack.
+    made.write(store(TEA, locale="de_DE"))
     return made
 
 
@@ -64,6 +65,7 @@ class TestAStoreThatWorked:
         assert found["status"] == "Ready"
         assert [check["name"] for check in found["checks"]] == ["shop page", "login page", "store API"]
         assert found["content"].startswith("WooCommerce stand-in ")
+        assert found["content"].endswith("; in en-US, not de_DE")
         assert all(check["code"] == 200 and check["milliseconds"] > 0 for check in found["checks"])
         assert "login page (/wp-login.php)" in working.stores("status", "--deep").out
         live.sql(TEA, "CREATE TABLE kept (note TEXT); INSERT INTO kept VALUES ('still here')")
