@@ -21,6 +21,8 @@ from stacks.cluster import Cluster
 from stacks.explanation import Cause, explain, full_volumes, stops_orders
 
 ASK_EVERY_S: Final = 1.0
+RIVAL_S: Final = 30.0
+"""How long an ingress may take to see that a host is free again, after another Ingress for it has gone."""
 DATABASE_S: Final = 1800
 ASK_DATABASE_EVERY_S: Final = 3.0
 _LONGEST_ENGINE_TEXT: Final = 500
@@ -88,12 +90,19 @@ class Waiting:
         return full_volumes(self.cluster.disk_lines(naming.namespace(store_id)))
 
     def poll(self, store: DesiredStore, timeout_s: float) -> Answer | None:
-        """Return the store's first good answer, or its last one when the time is over; None if cancelled."""
-        deadline = time.monotonic() + timeout_s
+        """Return the store's first good answer, or its last one when the time is over; None if cancelled.
+
+        Somebody else's Ingress for its host does not go by waiting, so then the time is over early.
+        """
+        began, looked = time.monotonic(), False
         while True:
-            answer = self.ask(store)
-            if answer.ok or time.monotonic() > deadline:
+            answer, waited_s = self.ask(store), time.monotonic() - began
+            if answer.ok or waited_s > timeout_s:
                 return answer
+            if waited_s > RIVAL_S and not looked:
+                looked = True
+                if self.cluster.evidence(naming.namespace(store.store_id), store.host).rivals:
+                    return answer
             if self.cancelled.wait(ASK_EVERY_S):
                 return None
 

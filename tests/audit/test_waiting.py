@@ -107,6 +107,18 @@ def test_a_store_is_ready_with_its_first_good_answer() -> None:
     assert told[-1] == (TEA, "http://tea.test answers", "Ready")
 
 
+@pytest.mark.parametrize(("rivals", "sells"), [(("other/claim",), False), ((), True)])
+def test_a_store_whose_host_somebody_else_has_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, rivals: tuple[str, ...], *, sells: bool
+) -> None:
+    monkeypatch.setattr(waiting, "RIVAL_S", 0.0)
+    cluster = FakeCluster(found=Evidence(namespace={"metadata": {}}, workloads=(), release="deployed", rivals=rivals))
+    outcome = wait(BROKEN, BROKEN, BROKEN, SOLD, cluster=cluster).until_sells(store(), 600)
+    assert (outcome.status == "Ready") is sells
+    if not sells:
+        assert "its host is claimed by another Ingress: other/claim" in str(outcome.reason)
+
+
 def test_a_store_that_never_sells_fails_with_the_clusters_reason_before_its_pages() -> None:
     cluster = FakeCluster(found=Evidence(namespace={"metadata": {}}, pods=[CRASHED], release="failed"))
     outcome = wait(BROKEN, cluster=cluster).until_sells(store(), 0)
