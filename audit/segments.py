@@ -1,7 +1,8 @@
 """Closed segments of the audit log: archived into a file, purged from the database, and still part of the chain.
 
 A purge is an entry of the log itself: it names the last archived entry, its hash and the file's digest. So the log
-begins at a checkpoint that its own chain vouches for, and the file can be proven on its own at any time.
+begins at a checkpoint that its own chain vouches for, and the file can be proven on its own at any time. What lies
+before the checkpoint is no part of the log any more; it goes in short batches, between which others can write.
 Only the database's owner can do it: the application has no right to delete entries or to move the log's beginning.
 """
 
@@ -25,11 +26,13 @@ from audit.database import Clock, Database
 from audit.records import AUDIT_ARCHIVE, Actor, NewEntry
 from audit.tables import HEAD_ID, audit_head, audit_logs, intents
 from audit.verification import walk
-from stacks.errors import AuditIncompleteError, UsageError
+from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, UsageError
 
 # Younger entries are needed: idempotency keys, hourly limits and open runs look back.
 KEPT_AT_LEAST: Final = timedelta(days=30)
 _FORMAT: Final = 1
+# How many entries one transaction removes: a writer may have to wait for one of them, so it must stay short.
+_BATCH: Final = 2000
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,14 @@ class Segment:
 def archive(database: Database, file: Path, *, before: datetime, actor: Actor, reason: str | None) -> Segment | None:
     """Leave every entry from before `before` in `file`, on disk, and purge them; None if there is none.
 
-    Nothing is purged that is not whole, younger than KEPT_AT_LEAST, or the intent of a run without an outcome.
-    Raises UsageError if the file exists, AuditIncompleteError if the chain is broken.
+    Nothing is purged that is not whole, younger than KEPT_AT_LEAST, or the intent of a run without an outcome. What an
+    earlier call has archived and could not remove is removed first.
+    Raises UsageError if the file exists, AuditIncompleteError if the chain is broken, and DatabaseUnreachableError,
+    which says whether the entries are archived.
     """
     if file.exists():
         raise UsageError(str(file), "it exists", "name a new file: an archive is never written over")
+    _remove(database)
     plan = database.read(lambda connection: _plan(connection, database.clock, before))
     if plan is None:
         return None
@@ -66,11 +72,21 @@ def archive(database: Database, file: Path, *, before: datetime, actor: Actor, r
         return _purge(connection, database.clock, segment, file, actor=actor, reason=reason)
 
     try:
-        return database.write(purge, find=lambda c: segment if _purged(c, database.clock) >= segment.last_seq else None)
+        database.write(purge, find=lambda c: segment if _purged(c, database.clock) >= segment.last_seq else None)
     except BaseException:
         if database.read(lambda connection: _purged(connection, None)) < segment.last_seq:
             file.unlink(missing_ok=True)
         raise
+    try:
+        _remove(database)
+    except DatabaseUnreachableError as error:
+        raise DatabaseUnreachableError(
+            str(file),
+            f"entries {segment.first_seq} to {segment.last_seq} are archived in it, but not all of them could be "
+            f"removed from the database: {error.problems[0].what}",
+            "keep the file; the next `stores audit archive` removes the rest",
+        ) from error
+    return segment
 
 
 def read(file: Path) -> Segment:
@@ -224,8 +240,25 @@ def _purge(
     entries.append(connection, clock, [NewEntry(actor, AUDIT_ARCHIVE, "success", reason=reason, metadata=said)])
     moved = {"purged_seq": segment.last_seq, "purged_hash": segment.last_hash}
     connection.execute(update(audit_head).where(audit_head.c.id == HEAD_ID).values(**moved))
-    connection.execute(delete(audit_logs).where(audit_logs.c.seq <= segment.last_seq))
     return segment
+
+
+def _remove(database: Database) -> None:
+    """Leave no entry that lies before where the log begins. Each batch is a transaction of its own."""
+    while (first := database.read(_first_purged)) is not None:
+        until = first + _BATCH
+
+        def remove(connection: Connection, until: int = until) -> None:
+            purged = select(audit_head.c.purged_seq).where(audit_head.c.id == HEAD_ID).scalar_subquery()
+            connection.execute(delete(audit_logs).where(audit_logs.c.seq < until, audit_logs.c.seq <= purged))
+
+        database.write(remove)
+
+
+def _first_purged(connection: Connection) -> int | None:
+    """Return the first entry that is still there though the log begins behind it; None: all are gone."""
+    first = connection.execute(select(func.min(audit_logs.c.seq))).scalar_one()
+    return None if first is None or first > _purged(connection, None) else int(first)
 
 
 def _purged(connection: Connection, clock: Clock | None) -> int:

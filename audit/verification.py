@@ -197,9 +197,10 @@ def _misplaced(connection: Connection, seq: int, found: _Sealed, head_seq: int) 
 
 
 def _place_of(connection: Connection, found: _Sealed, head_seq: int) -> int | None:
-    """Return the number of the entry whose seal fits the contents of `found`."""
+    """Return the number of the entry whose seal fits the contents of `found`, or in whose place its own seal fits."""
     for row in walk(connection, head_seq):
-        if row[0] != found.seq and found.fits(seq=row[0], prev_hash=row[-2], sealed=row[-1]):
+        seals = {row[-1], found.hash}
+        if row[0] != found.seq and any(found.fits(seq=row[0], prev_hash=row[-2], sealed=seal) for seal in seals):
             return int(row[0])
     return None
 

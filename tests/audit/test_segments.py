@@ -5,22 +5,28 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pymysql
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from audit import segments
+from audit.database import Timeouts
 from audit.ledger import Ledger
 from audit.migrations import migrate
 from audit.records import NewEntry
-from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, UsageError
+from bench.ledger import fill
+from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, StoresError, UsageError
 from tests.audit.conftest import FakeClock
 from tests.audit.ledger_samples import ALICE, ENVIRONMENT, change, outcomes, request
 from tests.audit.mariadb_server import MariadbServer
 
+HASTY = Timeouts(connect_s=2, read_s=30, lock_s=5, sqlite_busy_s=1)
 ENTRY = NewEntry(ALICE, "test.write", "success", environment=ENVIRONMENT)
 
 
@@ -133,11 +139,108 @@ def test_a_purge_that_fails_leaves_the_log_whole_and_no_file(
     def fail(*_: object) -> None:
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr("audit.segments.delete", fail)
+    monkeypatch.setattr("audit.segments.update", fail)
     with pytest.raises(RuntimeError):
         archive(aged, clock, tmp_path / "segment")
     assert aged.verify().entries == 15
     assert not (tmp_path / "segment").exists()
+
+
+def seqs(ledger: Ledger) -> list[int]:
+    query = "SELECT seq FROM audit_logs ORDER BY seq"
+    return ledger._database.read(lambda connection: list(connection.exec_driver_sql(query).scalars()))
+
+
+@pytest.fixture
+def batches_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "_BATCH", 3)
+
+
+@pytest.mark.usefixtures("batches_of_three")
+def test_a_writer_is_never_refused_while_entries_are_removed_in_batches(
+    mariadb_url: str, clock: FakeClock, tmp_path: Path
+) -> None:
+    """The writer comes in the middle of each batch's transaction, and may wait a second at most."""
+    with Ledger.open(mariadb_url, now=clock) as ledger, Ledger.open(mariadb_url, timeouts=HASTY, now=clock) as beside:
+        write(ledger, 10)
+        clock.move(days=100)
+        written: list[int] = []
+
+        def come_between(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if statement.startswith("DELETE FROM audit_logs"):
+                written.append(len(seqs(beside)))
+                beside.record(ENTRY)
+
+        event.listen(ledger._database.engine, "before_cursor_execute", come_between)
+        segment = archive(ledger, clock, tmp_path / "segment")
+        assert segment is not None
+        # Ten and the archive's own entry; each batch took three, and each time one came.
+        assert written == [11, 9, 7, 5]
+        assert seqs(ledger) == list(range(11, 16))
+        assert ledger.verify().ok
+
+
+@pytest.mark.usefixtures("batches_of_three")
+def test_a_removal_that_was_stopped_is_finished_by_the_next_call(
+    aged: Ledger, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, write_before = tmp_path / "first", aged._database.write
+    done: list[object] = []
+
+    def lose(work: Any, **more: Any) -> Any:
+        if len(done) == 2:
+            raise DatabaseUnreachableError("ledger", "gone", "start it")
+        done.append(work)
+        return write_before(work, **more)
+
+    monkeypatch.setattr(aged._database, "write", lose)
+    with pytest.raises(DatabaseUnreachableError, match="entries 1 to 10 are archived in it, but not all") as caught:
+        archive(aged, clock, first)
+    assert "the next `stores audit archive` removes the rest" in str(caught.value)
+    monkeypatch.undo()
+    assert seqs(aged) == list(range(4, 17)), "the archive's entry, and one batch"
+    found = aged.verify()
+    assert (found.ok, found.begins_at, found.entries) == (True, 11, 6), (
+        "what is archived is no part of the log any more"
+    )
+    assert segments.read(first).last_seq == 10
+
+    assert archive(aged, clock, tmp_path / "second") is None
+    assert seqs(aged) == list(range(11, 17))
+    assert not (tmp_path / "second").exists()
+    assert aged.verify().ok
+
+
+@pytest.mark.long
+def test_300_000_entries_leave_while_a_writer_beside_is_never_refused(mariadb: MariadbServer, tmp_path: Path) -> None:
+    url = mariadb.url(mariadb.new_database())
+    migrate(url)
+    clock = FakeClock()
+    with Ledger.open(url, now=clock) as ledger, Ledger.open(url, timeouts=HASTY, now=clock) as beside:
+        fill(ledger, 300_000)
+        clock.move(days=100_000)
+        over, refused, written = threading.Event(), [], []
+
+        def keep_writing() -> None:
+            while not over.is_set():
+                try:
+                    written.append(beside.record(ENTRY).seq)
+                except StoresError as error:
+                    refused.append(error)
+
+        writer = threading.Thread(target=keep_writing)
+        writer.start()
+        try:
+            segment = archive(ledger, clock, tmp_path / "segment", days=40_000)
+        finally:
+            over.set()
+            writer.join()
+        assert segment is not None
+        assert segment.last_seq >= 300_000
+        assert seqs(ledger)[0] == segment.last_seq + 1
+        assert refused == []
+        assert len(written) > 10
+        assert ledger.verify().ok
 
 
 @pytest.mark.parametrize("line", [0, 1, 5, -1])

@@ -182,6 +182,14 @@ def _swap_contents(run: Database) -> None:
         run(f"UPDATE audit_logs SET {values} WHERE seq = {target}")
 
 
+def _swap_sealed_contents(run: Database) -> None:
+    """Everything changes places but the numbers and what each says it follows."""
+    five, eight = _rows(run, 5)[0], _rows(run, 8)[0]
+    _swap_contents(run)
+    for target, row in ((8, five), (5, eight)):
+        run(f"UPDATE audit_logs SET hash = '{row['hash']}' WHERE seq = {target}")
+
+
 def _rewrite(run: Database) -> None:
     run("UPDATE audit_logs SET owner = 'mallory' WHERE seq = 5")
     _seal_from(run, 5)
@@ -214,6 +222,7 @@ WITHOUT_ANCHOR: list[tuple[str, Callable[[Database], None], str, int]] = [
     ("insert at the end", _insert_behind_the_head, "insertion", COUNT + 1),
     ("swap numbers", _swap_numbers, "swap", 5),
     ("swap contents", _swap_contents, "swap", 5),
+    ("swap contents with their hashes", _swap_sealed_contents, "swap", 5),
 ]
 
 
