@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from audit import admins, backup_ages, backups, probe
+from audit import closed as closing
 from audit import held as holding
 from audit import observation as observations
 from audit import target as targets
@@ -409,13 +410,16 @@ class Gate:
         return tuple(replace(store, resources=count_operations(operations.get(store.store_id, ()))) for store in stores)
 
     def _held(self, manifest: Manifest, rows: Mapping[str, StoreRow], unsure: Callable[[str], None]) -> dict[str, str]:
-        """Return what is to be said of each held store."""
+        """Return what is to be said of each held store, and of each that is closed."""
         if not any(row.holds_slot for row in rows.values()):
             return {}
         cells = {store.cell for store in manifest.stores} | {row.cell for row in rows.values()}
         try:
             snapshots = [self.engine.snapshot(cell) for cell in sorted(cells)]
-            return {store_id: held.reason for store_id, held in holding.find(self.cluster, snapshots, rows).items()}
+            found = {store_id: held.reason for store_id, held in holding.find(self.cluster, snapshots, rows).items()}
+            applied = {store_id for snapshot in snapshots for store_id in snapshot.applied}
+            closed = closing.find(self.cluster, applied).items()
+            return found | {store_id: f"{how.reason}; {how.cure(store_id)}" for store_id, how in closed}
         except StoresError as error:
             unsure(f"which stores are held is not known: {error}")
             return {}

@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from audit import closed as closing
 from audit import held as holding
+from audit.closed import Closed
 from audit.engine import Engine, Snapshot
 from audit.held import Held
 from audit.ledger import Ledger
@@ -45,6 +47,8 @@ class Observation:
     """Stores whose Helm release somebody has worked on by hand."""
     overwrite_held: bool = False
     """Whether this run brings held stores back to what the manifest says."""
+    closed: Mapping[str, Closed] = field(default_factory=dict)
+    """Shops that are closed while their data is replaced, by a run that may have broken off."""
 
     @property
     def store_ids(self) -> frozenset[str]:
@@ -88,9 +92,13 @@ def observe(root: Path, settings: Settings, manifest: Manifest, engine: Engine, 
 
 
 def with_held(observation: Observation, cluster: Cluster, *, overwrite: bool = False) -> Observation:
-    """Return the observation with what the live releases say; raises ClusterUnreachableError."""
+    """Return the observation with what the live releases say, and which shops are closed.
+
+    Raises ClusterUnreachableError.
+    """
     found = holding.find(cluster, observation.snapshots.values(), observation.rows)
-    return replace(observation, held=found, overwrite_held=overwrite)
+    applied = {store_id for snapshot in observation.snapshots.values() for store_id in snapshot.applied}
+    return replace(observation, held=found, overwrite_held=overwrite, closed=closing.find(cluster, applied))
 
 
 def check(observation: Observation) -> None:
@@ -184,6 +192,8 @@ def _staying(observation: Observation, store: Store) -> _Verdict:
         begun = observation.cell_of(store.id) is not None or (row is not None and row.holds_slot)
         return _Verdict(Action.RETRY, "an earlier attempt did not finish") if begun else _Verdict(Action.CREATE)
     differs = changes(applied, observation.desired[store.id])
+    if store.id in observation.closed:
+        return _Verdict(Action.HELD, observation.closed[store.id].reason, differs)
     if store.id in observation.held:
         return _held(observation, store, differs)
     if differs:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from audit import backups, copies, jobs, live
 from audit.backup_server import BackupServer, owner_of
 from audit.backups import RESTORING, Snapshot
+from audit.closed import Closed
 from audit.records import Actor, Change, Lease, StoreOutcome, StoreRow
 from audit.run import ProgressEvent, Report, Run, RunResult, Scope
 from components import naming
@@ -64,7 +65,8 @@ class Restore:
     reason: str | None = None
     keep_undo: bool = True
     """Whether what is there is backed up first."""
-    _cancelled: threading.Event = field(default_factory=threading.Event)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    """Set where it is to stop: that of its run."""
 
     def in_place(self, store_id: str, at: str | None) -> RestoreResult:
         """Replace a store's data with that of one of its snapshots. A store that is gone is made first, and empty."""
@@ -121,7 +123,7 @@ class Restore:
         if store is not None:
             return copies.of_store(store, contact or "", same_owner=same_owner)
         self._tell(source.store_id, "it is not in the manifest any more: reading what it was from its backup")
-        values = backups.about(server, source.store_id, snapshot, cancelled=self._cancelled).get("values")
+        values = backups.about(server, source.store_id, snapshot, cancelled=self.cancelled).get("values")
         if not isinstance(values, Mapping):
             self._tell(source.store_id, "this backup does not tell sizes and settings; the copy has the environment's")
             return {}
@@ -139,7 +141,7 @@ class Restore:
         self, store_id: str, source_id: str, snapshot: Snapshot, server: BackupServer, *, fresh: bool
     ) -> RestoreResult:
         run = self._run()
-        self._cancelled = run.cancelled
+        self.cancelled = run.cancelled
         with run.session() as leases:
             run.observe(leases)
             undo = self._undo(run, store_id) if self.keep_undo and not fresh else None
@@ -159,10 +161,11 @@ class Restore:
         )
 
     def _undo(self, run: Run, store_id: str) -> str | None:
-        """Return a snapshot of what is there; None after a restore that broke off, whose own one is the way back."""
-        if RESTORING in self._web(store_id)["metadata"].get("annotations", {}):
+        """Return a snapshot of what is there; after a restore that broke off the one that it took, if it did."""
+        broken_off = Closed.of(self.web(store_id))
+        if broken_off is not None:
             self._tell(store_id, "an earlier restore broke off; what is there now is not kept")
-            return None
+            return broken_off.undo
         return backups.take(
             self.gate,
             store_id,
@@ -187,49 +190,60 @@ class Restore:
     ) -> StoreOutcome:
         server, undo = means
         try:
-            replicas = self._close(run, store_id)
-            result = self._load(store_id, source_id, snapshot, server)
+            half = Closed.of(self.web(store_id)) is not None
+            replicas = self.close(store_id, run.run_id, undo)
+            result = self.load(store_id, source_id, snapshot, server)
         except StoresError as error:
             return StoreOutcome(store_id, "failure", "Failed", reason=str(error))
-        touched = result.container in _TOUCHING or result.cancelled
+        touched = half or touches(result)
         if not result.succeeded and touched:
             closed = f"it stays closed until a restore succeeds: {_way_back(store_id, undo)}"
             kind = "cancelled" if result.cancelled else "failure"
             self._tell(store_id, f"{result.reason}; {closed}")
             return StoreOutcome(store_id, kind, "Failed", reason=f"{result.reason}; {closed}")  # type: ignore[arg-type]
-        self._open(store_id, replicas)
+        self.open(store_id, replicas)
         outcome = run.until_sells(store_id)
         if not result.succeeded:
             reason = f"nothing was changed: {result.reason}"
             return replace(outcome, outcome="failure", reason=reason)
         return replace(outcome, metadata={**outcome.metadata, "snapshot": snapshot.id})
 
-    def _close(self, run: Run, store_id: str) -> int:
-        """Leave no web pod, and return how many there should be: nobody buys while the data is replaced."""
-        web = self._web(store_id)
-        before = (web["metadata"].get("annotations") or {}).get(RESTORING)
-        replicas = int(before.rpartition(" ")[2]) if before else int(web["spec"]["replicas"])
-        self._scale(store_id, 0, f"{run.run_id} {replicas}")
+    def close(self, store_id: str, run_id: str, undo: str | None, *, marked: bool = True) -> int:
+        """Leave no web pod, and return how many there should be: nobody buys while the data is replaced.
+
+        Marked, it stays closed whatever becomes of this run; see `audit.closed`. Where it does not close within its
+        time, it is opened again. Raises StoreFailedError then, and where the run is stopped.
+        """
+        web = self.web(store_id)
+        before = Closed.of(web)
+        replicas = before.replicas if before else int(web["spec"]["replicas"])
+        closed = Closed(run_id, undo, replicas)
+        self.scale(store_id, 0, closed.mark if marked else None)
         self._tell(store_id, "closed: waiting until no web pod is left")
         labels = {"app.kubernetes.io/component": "wordpress"}
         deadline = time.monotonic() + _PODS_GONE_S
         while live.pods(self.gate.cluster, naming.namespace(store_id), labels):
-            if time.monotonic() > deadline or self._cancelled.wait(_POLL_S):
-                self._scale(store_id, replicas, None)
-                what = "the run was stopped" if self._cancelled.is_set() else "its web pods do not go"
+            if time.monotonic() > deadline or self.cancelled.wait(_POLL_S):
+                what = "the run was stopped" if self.cancelled.is_set() else "its web pods do not go"
+                if before is not None:
+                    raise StoreFailedError(f"store '{store_id}'", f"{what}; it is closed as before", "run it again")
+                self.scale(store_id, replicas, None)
                 raise StoreFailedError(f"store '{store_id}'", f"{what}; it was opened again", "run it again")
         return replicas
 
-    def _open(self, store_id: str, replicas: int) -> None:
+    def open(self, store_id: str, replicas: int) -> None:
+        """Let the web pods come back."""
         self._tell(store_id, "opening again")
-        self._scale(store_id, replicas, None)
+        self.scale(store_id, replicas, None)
 
-    def _scale(self, store_id: str, replicas: int, mark: str | None) -> None:
+    def scale(self, store_id: str, replicas: int, mark: str | None) -> None:
+        """Make it so many web pods; `mark` None takes the mark away."""
         where = (naming.namespace(store_id), f"{store_id}-wordpress")
         change = {"metadata": {"annotations": {RESTORING: mark}}, "spec": {"replicas": replicas}}
         live.patch(self.gate.cluster, "apps/v1", "Deployment", where, change)
 
-    def _web(self, store_id: str) -> Mapping[str, Any]:
+    def web(self, store_id: str) -> Mapping[str, Any]:
+        """Return the web pods' Deployment; raises UsageError where there is none."""
         found = live.read(
             self.gate.cluster, "apps/v1", "Deployment", naming.namespace(store_id), f"{store_id}-wordpress"
         )
@@ -237,7 +251,8 @@ class Restore:
             raise UsageError(f"store '{store_id}'", "it has no web pods", "run `stores up` first")
         return found
 
-    def _load(self, store_id: str, source_id: str, snapshot: Snapshot, server: BackupServer) -> jobs.JobResult:
+    def load(self, store_id: str, source_id: str, snapshot: Snapshot, server: BackupServer) -> jobs.JobResult:
+        """Replace database and files of a closed shop by those of a snapshot, and return how that went."""
         foreign = "1" if source_id != store_id else ""
         variables = {"SNAPSHOT": snapshot.id, "REPOSITORY_ID": source_id, "FOREIGN": foreign}
         job = backups.job_of(self.gate.cluster, store_id, "restore", variables)
@@ -265,7 +280,7 @@ class Restore:
             self.gate.cluster,
             job,
             job["spec"]["activeDeadlineSeconds"],
-            cancelled=self._cancelled,
+            cancelled=self.cancelled,
             on_created=hand_over,
             on_wait=lambda text: self._tell(store_id, text),
         )
@@ -310,6 +325,11 @@ class Restore:
 
     def _tell(self, store_id: str, text: str) -> None:
         self.report(ProgressEvent(store_id, text))
+
+
+def touches(result: jobs.JobResult) -> bool:
+    """Return whether a restore's Job came so far that something of the shop is another than before, perhaps."""
+    return result.container in _TOUCHING or result.cancelled
 
 
 def _way_back(store_id: str, undo: str | None) -> str:

@@ -150,6 +150,8 @@ class Run:
     overwrite_drift: bool = False
     without_final_backup: frozenset[str] = frozenset()
     """Stores that may be removed although they cannot be backed up."""
+    replaces_data: frozenset[str] = frozenset()
+    """Stores whose data this run replaces: they may be closed, from an earlier try."""
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")
     _began: dict[str, float] = field(default_factory=dict)
     _touched: set[str] = field(default_factory=set)
@@ -195,6 +197,8 @@ class Run:
         observation = observations.observe(self.root, self.settings, self.manifest, self.engine, self.ledger)
         observations.refuse_other_cluster(self.settings, self.cluster, observation)
         observation = observations.with_held(observation, self.cluster, overwrite=self.overwrite_drift)
+        closed = {store_id: how for store_id, how in observation.closed.items() if store_id not in self.replaces_data}
+        observation = replace(observation, closed=closed)
         observations.refuse_other_key(self.root, self.settings, observation)
         observations.check(observation)
         ours = provenance.here(self.root)
@@ -525,13 +529,17 @@ class Run:
 
     def _nothing_to_do(self, observation: Observation, stores: tuple[StorePlan, ...]) -> RunResult:
         """Return the stores that are left alone, as they have just answered. Only a held one can be broken here."""
-        results, problems = [], []
+        results: list[StoreResult] = []
+        problems: list[Problem] = []
         for store in stores:
             if store.store_id not in observation.desired:
                 continue
             answer, wanted = self._answers.get(store.store_id), observation.desired[store.store_id]
+            problems.extend(_closed(observation, store))
             if answer is None:
-                results.append(_as_before(observation, store, "the run was stopped" if self.scope is None else None))
+                stopped_early = "the run was stopped" if self._cancelled.is_set() else None
+                told = store.reason if store.action is Action.HELD else stopped_early
+                results.append(_as_before(observation, store, told))
                 continue
             detail = None if answer.ok else self.waiting.why_not(wanted, answer)
             status: Status = "Ready" if answer.ok else "Failed"
@@ -602,6 +610,7 @@ class Run:
             elif store.store_id in denied:
                 results.append(_as_before(observation, store, str(denied[store.store_id].problem)))
             elif store.store_id in observation.desired:
+                failed.extend(_closed(observation, store))
                 held = store.reason if store.action is Action.HELD else None
                 results.append(_as_before(observation, store, held))
         error: StoresError | None = None
@@ -764,6 +773,13 @@ def _as_before(observation: Observation, store: StorePlan, reason: str | None) -
     if row is None:
         return StoreResult(store.store_id, store.action, "Pending", None, reason, 0.0)
     return StoreResult(store.store_id, store.action, row.status, row.url, reason, 0.0, row.content)
+
+
+def _closed(observation: Observation, store: StorePlan) -> Iterator[Problem]:
+    """Yield that a store is closed, and so does not sell, whatever the run has done to the others."""
+    closed = observation.closed.get(store.store_id)
+    if closed is not None:
+        yield Problem(f"store '{store.store_id}'", closed.reason, closed.cure(store.store_id))
 
 
 def _changes_image(change: Change) -> bool:

@@ -147,6 +147,9 @@ def _in_the_way(observation: Observation, store: Store) -> Iterator[Problem]:
     if applied is None:
         yield Problem(where, "it was never brought up", "run `stores up` first")
         return
+    closed = observation.closed.get(store.id)
+    if closed is not None:
+        yield Problem(where, closed.reason, closed.cure(store.id))
     held = observation.held.get(store.id)
     if held is not None and not observation.overwrite_held:
         yield Problem(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from audit import observation as observations
+from audit.closed import Closed
 from audit.engine import Snapshot
 from audit.observation import Observation
 from audit.plan import Action, Plan
@@ -109,6 +110,21 @@ def test_a_store_whose_removal_was_taken_back_is_made_ready_again() -> None:
 def test_what_differs_is_updated_and_what_does_not_is_left_alone() -> None:
     assert action(seen(applied=desired("Old").to_dict(), rows=(row("Ready"),))) is Action.UPDATE
     assert action(seen(applied=desired().to_dict(), rows=(row("Ready"),))) is Action.UNTOUCHED
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("status", ["Ready", "Failed"])
+def test_a_shop_that_is_closed_while_its_data_is_replaced_is_left_alone(status: str, *, overwrite: bool) -> None:
+    observation = replace(
+        seen(applied=desired("Old").to_dict(), rows=(row(status),)),
+        closed={TEA: Closed("run-1", None, 1)},
+        overwrite_held=overwrite,
+    )
+    (plan,) = observations.plan_stores(observation)
+    assert (plan.action, plan.reason) == (Action.HELD, Closed("run-1", None, 1).reason)
+    assert observations.changes_of(observation, [plan]) == ()
+    (absent, frozen) = observations.restrained(observation, [plan], frozenset())
+    assert (absent, frozen) == (frozenset(), {TEA: desired("Old").to_dict()})
 
 
 def test_an_update_that_stops_the_shop_says_so() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from audit.closed import Closed
 from audit.engine import Snapshot
 from audit.held import Held
 from audit.observation import Observation
@@ -97,6 +98,7 @@ PROBLEMS = [
     ({"manifest": Wanted(block(IDS[0], "deleted"))}, "it is marked for removal"),
     ({"snapshots": {"01": Snapshot(exists=True)}}, "it was never brought up"),
     ({"held": {IDS[0]: Held(1, Revision(2, "deployed"), ())}}, "held: its Helm revision is 2"),
+    ({"closed": {IDS[0]: Closed("run-1", None, 1)}}, "closed: run-1 replaces its data"),
     ({"desired": {IDS[0]: wanted(IDS[0], NEW, store={"title": "New"})}}, "other changes wait for it: store.title"),
     (
         {"snapshots": {"01": Snapshot(exists=True, applied={
