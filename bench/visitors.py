@@ -32,6 +32,9 @@ class Visit:
         self.by_kind: Counter[str] = Counter()
         self.milliseconds: list[float] = []
         self.lost: list[dict[str, object]] = []
+        self.away: tuple[float, float] | None = None
+        self.back = 0
+        """How many whole pages came after the last lost one."""
 
     def record(self, kind: str, answer: str, milliseconds: float, at_s: float) -> None:
         """Note one request; anything but `200` is a lost one."""
@@ -39,8 +42,17 @@ class Visit:
             self.answers[answer] += 1
             self.by_kind[kind] += 1
             self.milliseconds.append(milliseconds)
-            if answer != "200" and len(self.lost) < _WORST_KEPT:
-                self.lost.append({"at_s": round(at_s, 2), "kind": kind, "answer": answer})
+            self.back = self.back + 1 if answer == "200" else 0
+            if answer != "200":
+                began, ended = self.away or (at_s, at_s)
+                self.away = (min(began, at_s), max(ended, at_s + milliseconds / 1000))
+                if len(self.lost) < _WORST_KEPT:
+                    self.lost.append({"at_s": round(at_s, 2), "kind": kind, "answer": answer})
+
+    @property
+    def away_s(self) -> float:
+        """Seconds from the first lost request's begin to the last one's end; 0 where none was lost."""
+        return 0.0 if self.away is None else round(self.away[1] - self.away[0], 1)
 
     @property
     def count(self) -> int:
@@ -103,6 +115,8 @@ def main() -> None:
                 "answers": visit.answers,
                 "by_kind": visit.by_kind,
                 "first_lost": visit.lost,
+                "away_s": visit.away_s,
+                "back": visit.back,
                 "seconds": round(time.monotonic() - began, 1),
                 "p50_ms": round(times[len(times) // 2], 1) if times else None,
                 "p99_ms": round(times[int(len(times) * 0.99)], 1) if times else None,
