@@ -29,7 +29,7 @@ from audit.limits import Limits, own_limits
 from audit.observation import Observation
 from audit.plan import CHANGING, Plan, StorePlan, count_operations, limit_use
 from audit.reconcile import Reconciliation, take_over
-from audit.records import Actor, NewEntry, RunRequest, StoreRow, Usage
+from audit.records import LIMIT_OVERRIDE, Actor, NewEntry, RunRequest, StoreRow, Usage
 from audit.run import PROBES, ProgressEvent, Report, Run, RunResult, StoreResult
 from audit.target import Target
 from audit.tickets import Issued, TicketRun, check_validity
@@ -163,7 +163,8 @@ class Gate:
         Raises before anything was changed; what went wrong with single stores is in the result.
         """
         if override_limits:
-            admins.require(self.settings.admins, actor, "pass a limit", f"environment {self.environment}")
+            asked = NewEntry(actor, LIMIT_OVERRIDE, "denied", environment=self.environment, reason=reason)
+            admins.require(self.settings.admins, "pass a limit", asked, self.ledger)
         run = self._run(actor, report, Run, overwrite_drift=overwrite_drift)
         run.without_final_backup = frozenset(without_final_backup)
         request = self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key)

@@ -297,10 +297,12 @@ def archive(session: Session, *, as_json: bool, before: datetime, file: Path, re
     delete entries. The log then begins at a checkpoint, which its own chain vouches for.
     """
     from audit import admins  # noqa: PLC0415 - `--help` must not load the ledger
+    from audit.records import AUDIT_ARCHIVE, NewEntry  # noqa: PLC0415
 
     with session.gate() as gate:
         actor = session.actor()
-        admins.require(gate.settings.admins, actor, "purge the audit log", f"environment {gate.environment}")
+        asked = NewEntry(actor, AUDIT_ARCHIVE, "denied", environment=gate.environment, reason=reason)
+        admins.require(gate.settings.admins, "purge the audit log", asked, gate.ledger)
         segment = gate.ledger.archive(file, before=before, actor=actor, reason=reason)
     if as_json:
         session.output.json(segment)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,17 +60,29 @@ class Session:
             yield gate
 
     def actor(self) -> Actor:
-        """Return who runs this command: the login name, or in CI who CI says it runs for."""
+        """Return who runs this command: the operating system's user, or in CI who CI says it runs for.
+
+        What CI says is a claim of the environment's, so it has a kind of its own and is never taken for a user.
+        """
         from audit.records import Actor  # noqa: PLC0415 - only commands that need the audit trail load it
 
         in_ci = os.environ.get("CI", "").lower() in {"true", "1"}
         named = os.environ.get("GITHUB_ACTOR") or os.environ.get("GITLAB_USER_LOGIN") if in_ci else None
-        return Actor(named or getpass.getuser(), "ci" if in_ci else "user")
+        return Actor(named or system_user(), "ci" if in_ci else "user")
 
     def hint(self, command: str) -> str:
         """Return a command line to run next, for this environment."""
         suffix = "" if self.environment == DEFAULT_ENVIRONMENT else f" --env {self.environment}"
         return f"stores {command}{suffix}"
+
+
+def system_user() -> str:
+    """Return the user whose rights this process has. $LOGNAME and $USER are not asked, since anybody sets them."""
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"
 
 
 def open_gate(root: Path, environment: str) -> Gate:

@@ -81,7 +81,7 @@ def test_up_names_the_environment_in_what_to_run_next(gate, stores) -> None:
 
 
 def test_up_hands_over_who_and_why(gate, stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("getpass.getuser", lambda: "mara")
+    monkeypatch.setattr("cli.session.system_user", lambda: "mara")
     stores("up", "--reason", "because", "--idempotency-key", "k1")
     [(name, arguments)] = gate.calls
     assert name == "up"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from audit.admins import is_admin
 from audit.gate import Gate
 from audit.ledger import Ledger
 from audit.migrations import migrate
-from audit.records import NewEntry
+from audit.records import Actor, NewEntry
 from cli.output import moment
+from cli.session import system_user as SYSTEM_USER  # noqa: N812 - as it is before any test replaces it
 from stacks.settings import Settings
 from tests.audit.ledger_samples import ALICE
 
@@ -36,7 +40,7 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 def admin(gate, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """Return the ledger behind the gate; the user is an admin."""
-    monkeypatch.setattr("getpass.getuser", lambda: "mara")
+    monkeypatch.setattr("cli.session.system_user", lambda: "mara")
     gate.settings = Settings(environment="local", protected=False, admins=("mara",))
     with Ledger.open(url) as ledger:
         gate.ledger = ledger
@@ -78,7 +82,7 @@ def test_nobody_else_purges(admin: Ledger, gate, stores, admins: tuple[str, ...]
     done = stores(*ARCHIVE, "old.jsonl")
     assert done.code == 11
     assert "'mara' may not purge the audit log; in this environment," in done.err
-    assert admin.verify().entries == 4
+    assert admin.verify().entries == 5, "the refusal is on record"
 
 
 def test_a_reason_is_asked_for(admin: Ledger, stores) -> None:
@@ -125,11 +129,54 @@ def test_the_gate_lets_nobody_else_pass_a_limit(
     for name in ("values", "charts"):
         (project / name).symlink_to(root / name)
     monkeypatch.setenv("STORES_CLUSTER", "kubeconfig")
-    monkeypatch.setattr("getpass.getuser", lambda: "mara")
+    monkeypatch.setattr("cli.session.system_user", lambda: "mara")
     monkeypatch.setattr(Gate, "_run", lambda *_args, **_values: pytest.fail("it went on"))
     done = stores("up", "--override-limits", "--reason", "agreed")
     assert done.code == 11
     assert f"'mara' may not pass a limit; in this environment, {admins[0] if admins else 'nobody'} may" in done.err
+    [denied] = json.loads(stores("audit", "list", "--json").out)
+    assert (denied["action"], denied["outcome"], denied["actor"], denied["reason"]) == (
+        "limit.override", "denied", "mara", "agreed",
+    )  # fmt: skip
+
+
+def test_a_refused_purge_is_on_record(admin: Ledger, gate, stores) -> None:
+    gate.settings = Settings(environment="local", protected=False, admins=("zoe", "ci:mara"))
+    done = stores(*ARCHIVE, "old.jsonl")
+    assert done.code == 11
+    assert not Path("old.jsonl").exists()
+    denied = admin.entries(None)[0]
+    assert (denied.action, denied.outcome, denied.actor) == ("audit.archive", "denied", "mara")
+    assert denied.reason == "kept for a year"
+    assert admin.verify().entries == 5
+
+
+@pytest.mark.parametrize(
+    ("entry", "actor", "may"),
+    [
+        ("mara", Actor("mara", "user"), True),
+        ("mara", Actor("mara", "ci"), False),
+        ("ci:mara", Actor("mara", "ci"), True),
+        ("ci:mara", Actor("mara", "user"), False),
+        ("user:mara", Actor("mara", "user"), True),
+        ("service:mara", Actor("mara", "ci"), False),
+        ("mar", Actor("mara", "user"), False),
+        ("ci:mara", Actor("ci:mara", "user"), False),
+    ],
+)
+def test_an_admin_is_of_one_kind(entry: str, actor: Actor, *, may: bool) -> None:
+    assert is_admin([entry], actor) is may
+
+
+@pytest.mark.parametrize("claim", [{"LOGNAME": "mara", "USER": "mara"}, {"CI": "1", "GITHUB_ACTOR": "mara"}])
+def test_nobody_becomes_an_admin_by_a_variable(
+    admin: Ledger, stores, monkeypatch: pytest.MonkeyPatch, claim: dict[str, str]
+) -> None:
+    monkeypatch.setattr("cli.session.system_user", SYSTEM_USER)
+    for name, value in claim.items():
+        monkeypatch.setenv(name, value)
+    assert stores(*ARCHIVE, "old.jsonl").code == 11
+    assert admin.entries(None)[0].actor == ("mara" if "CI" in claim else pwd.getpwuid(os.geteuid()).pw_name)
 
 
 # --- the database

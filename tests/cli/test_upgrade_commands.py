@@ -38,7 +38,7 @@ def test_a_dry_run_only_shows(gate, stores, more: tuple[str, ...]) -> None:
 
 
 def test_what_was_chosen_is_handed_over(gate, stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("getpass.getuser", lambda: "mara")
+    monkeypatch.setattr("cli.session.system_user", lambda: "mara")
     options = ("--canary", "milk-bar-c2c2c", "--parallel", "5", "--no-backup", "--overwrite-drift", "--yes")
     stores(*UPGRADE, *options, "--reason", "CVE", "--idempotency-key", "k")
     (_, plan), (_, run) = gate.calls
