@@ -52,6 +52,8 @@ _POOL: Final[dict[str, Any]] = {
     "hide_parameters": True,
 }
 _LONGEST_S: Final = 600
+# After a whole `read_s` of silence, what of the one second more is for a last look; the rest is for its connection.
+_LAST_LOOK_S: Final = 0.75
 _WRITES: Final = "stores_writes"
 # SYSDATE, not NOW: the moment of reading, which is after the lock, and not to be set by `SET timestamp`.
 _MARIADB_CLOCK: Final = literal_column("CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)", Moment)
@@ -59,14 +61,14 @@ _MARIADB_CLOCK: Final = literal_column("CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 100000
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long anything may take, in whole seconds. No call takes longer than `read_s` plus one second.
+    """How long anything may take, in seconds. No call takes longer than `read_s` plus one second.
 
     `connect_s` alone does not bound a connection: a server that accepts and then says nothing is bounded by `read_s`.
     `lock_s` must be below `read_s`, so that a busy ledger is told from a dead one.
     """
 
-    connect_s: int = 5
-    read_s: int = 10
+    connect_s: float = 5
+    read_s: float = 10
     lock_s: int = 8
     sqlite_busy_s: int = 30
 
@@ -197,9 +199,9 @@ class Database:
 
     @contextlib.contextmanager
     def _fresh(self, waited_s: float) -> Iterator[Engine]:
-        """Make new connections that wait no longer than is left after so many seconds, but at least for one."""
-        left_s = max(1, int(self._timeouts.read_s - waited_s))
-        engine = _engine(self.url, Timeouts(connect_s=left_s, read_s=left_s, lock_s=left_s))
+        """Make new connections that wait no longer than is left after so many seconds."""
+        left_s = max(_LAST_LOOK_S, self._timeouts.read_s - waited_s)
+        engine = _engine(self.url, Timeouts(connect_s=left_s, read_s=left_s, lock_s=max(1, int(left_s) - 1)))
         try:
             yield engine
         finally:
@@ -256,7 +258,7 @@ def _mariadb(url: URL, timeouts: Timeouts) -> Engine:
     settings = {
         "innodb_lock_wait_timeout": str(timeouts.lock_s),
         # A client that vanished without a word (a pulled cable) would else hold its locks for eight hours.
-        "idle_transaction_timeout": str(timeouts.read_s + 5),
+        "idle_transaction_timeout": str(int(timeouts.read_s) + 5),
         "sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_CREATE_USER,ERROR_FOR_DIVISION_BY_ZERO'",
         "time_zone": "'+00:00'",
     }

@@ -409,11 +409,11 @@ def test_who_lost_the_connection_tries_twice_and_who_heard_nothing_once(
 
 @pytest.mark.parametrize(
     ("error", "elapsed_s", "left_s"),
-    [(lost(2013), 0, 6), (lost(2013), 4, 2), (lost(2013), 6, 1), (lost(2013), 60, 1), (lost(2006), 60, 6)],
+    [(lost(2013), 0, 6), (lost(2013), 4, 2), (lost(2013), 6, 0.75), (lost(2013), 60, 0.75), (lost(2006), 60, 6)],
     ids=["at once", "in time", "at the end", "after it", "nothing was sent"],
 )
 def test_the_second_try_has_the_time_that_the_first_one_left(
-    database: Database, error: OperationalError, elapsed_s: int, left_s: int, monkeypatch: pytest.MonkeyPatch
+    database: Database, error: OperationalError, elapsed_s: int, left_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Timeouts] = []
     engine = audit.database._engine

@@ -37,6 +37,7 @@ class Model:
 
     def __init__(self) -> None:
         self.status: dict[str, Status] = {}
+        self.owner: dict[str, str] = {}
         self.held: dict[str, str] = {}
         self.starts: list[tuple[str, str, str, datetime]] = []
         self.open: dict[tuple[str, str], str] = {}
@@ -54,6 +55,7 @@ class Model:
         for store_id, owner, action in wishes:
             self.entries += 1
             if action == "store.delete":
+                self.owner[store_id] = owner
                 self.status[store_id] = "Deleting"
                 self.open[run_id, store_id] = action
                 going.append(store_id)
@@ -64,22 +66,24 @@ class Model:
             full = full or (new and self.counting(owner, now) >= LIMITS.creates_per_hour)
             if full:
                 if new:
-                    self.status[store_id] = "Pending"
+                    self.status[store_id], self.owner[store_id] = "Pending", owner
                 continue
             if new:
                 self.starts.append((run_id, store_id, owner, now))
             self.entries += moved  # who lost the store has an entry of his own
-            self.held[store_id] = owner
+            self.held[store_id] = self.owner[store_id] = owner
             self.status[store_id] = "Provisioning"
             self.open[run_id, store_id] = "store.create" if new else "other"
             going.append(store_id)
         return going
 
     def see(self, store_id: str, status: Status) -> None:
-        held = store_id in self.held
+        """What exists holds a slot, also when another run has seen it gone meanwhile."""
         self.status[store_id] = status
-        if held and not holds_slot(status, held_before=True):
-            del self.held[store_id]
+        if not holds_slot(status, held_before=store_id in self.held):
+            self.held.pop(store_id, None)
+        else:
+            self.held.setdefault(store_id, self.owner[store_id])
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -142,8 +146,6 @@ class LedgerMachine(RuleBasedStateMachine):
             outcome, status = ending
             if action == "store.delete":
                 status = "Deleted" if gone else "Deleting"
-            elif self.model.status[store_id] in ("Deleted", "Pending"):
-                continue  # somebody has seen it gone meanwhile; that its run says otherwise is another test
             outcomes.append(StoreOutcome(store_id, outcome, status, reached_engine=reached))  # type: ignore[arg-type]
             if action == "store.create" and not reached:
                 status = "Pending"
@@ -168,7 +170,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def adopt(self, store_id: str, owner: str) -> None:
         self.ledger.adopt(ENVIRONMENT, [StoreRecord(store_id, store_id, owner, "01", "Failed")], request([]).actor)
         if store_id not in self.model.held:
-            self.model.held[store_id] = owner
+            self.model.held[store_id] = self.model.owner[store_id] = owner
             self.model.status[store_id] = "Failed"
             self.model.entries += 1
 
