@@ -16,6 +16,7 @@ import pytest
 from sandbox import cache, contents, images, instance, programs
 from sandbox.progress import Progress, silent
 
+from .figures import Figures
 from .sandbox.images.container import Image, unpack
 
 # A claim is about what is true, not about how busy the machine is.
@@ -33,6 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "sandbox_instance" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture
+def figures() -> Figures:
+    """Return where full counts are put on record."""
+    return Figures()
 
 
 @pytest.fixture(scope="session")

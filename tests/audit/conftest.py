@@ -11,7 +11,6 @@ import pytest
 from audit.ledger import Ledger
 from audit.migrations import migrate
 from tests.audit import mariadb_server
-from tests.figures import Figures
 
 
 class FakeClock:
@@ -70,9 +69,3 @@ def ledger(ledger_url: str, clock: FakeClock) -> Iterator[Ledger]:
     """Return an empty ledger whose time is `clock`'s, once on each database."""
     with Ledger.open(ledger_url, now=clock) as opened:
         yield opened
-
-
-@pytest.fixture
-def figures() -> Figures:
-    """Return where full counts are put on record."""
-    return Figures()

@@ -22,7 +22,6 @@ from audit.upgrades import StoreUpgrade, UpgradeResult
 from audit.verification import Verification
 from cli import main, session
 from stacks.ticket import Ticket
-from tests.figures import Figures
 
 AT = datetime(2026, 11, 23, 8, 30, 5, tzinfo=UTC)
 URL = "http://tea-house-x7k2m.127.0.0.1.nip.io:8080"
@@ -291,9 +290,3 @@ def stores(capsys: pytest.CaptureFixture[str]) -> Run:
         return Done(code, out, err)
 
     return run
-
-
-@pytest.fixture
-def figures() -> Figures:
-    """Return where full counts are put on record."""
-    return Figures()

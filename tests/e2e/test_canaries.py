@@ -21,6 +21,7 @@ from stacks.cluster import Cluster
 from stacks.platform_key import PlatformKey
 from tests.audit import mariadb_server
 from tests.e2e.project import Done, Project, store
+from tests.figures import Figures
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -70,7 +71,7 @@ def in_secret(project: Project, store_id: str) -> dict[str, str]:
 
 
 @pytest.mark.long
-def test_no_secret_is_where_it_may_not_be(make_project: Callable[[], Project]) -> None:
+def test_no_secret_is_where_it_may_not_be(make_project: Callable[[], Project], figures: Figures) -> None:
     made = make_project()
     canaries = {name: f"canary{secrets.token_hex(12)}" for name in ("passphrase", "database", "cloud")}
     shop = naming.new_store_id("canary")
@@ -140,6 +141,12 @@ def test_no_secret_is_where_it_may_not_be(make_project: Callable[[], Project]) -
         assert any(b"kube-apiserver" in text for text in arguments.seen)
         assert project.stores("rm", shop).code == 0
         assert project.stores("up").code == 0
+    figures.reached(
+        "7",
+        "canary secrets",
+        wanted="0 found in log, output, state in clear, Helm release, process lists",
+        seen=f"{len(canaries)} secrets in {len(forms('any'))} forms each: 0 found in {len(places)} places",
+    )
 
 
 def files_of(project: Project, database: Path, key_file: Path) -> list[Path]:
