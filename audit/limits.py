@@ -6,6 +6,7 @@ must hold the lock under which the tally was read, or the answer is worth nothin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -159,7 +160,7 @@ class _Book:
 
     def __init__(self, tally: Tally, limits: Limits, owner_limits: Mapping[str, OwnerLimits], now: datetime) -> None:
         self._total = tally.total
-        self._used = dict(tally.used)
+        self._used = Counter(tally.used)
         self._limits = limits
         self._owner_limits = owner_limits
         self._now = now
@@ -170,7 +171,7 @@ class _Book:
     def judge(self, claim: Claim) -> Verdict:
         """Return the verdict on the claim; what it takes is counted if it is allowed."""
         limits = self._limits.of(self._owner_limits.get(claim.owner, NO_OWN_LIMITS))
-        used = self._used.get(claim.owner, 0)
+        used = self._used[claim.owner]
         starts = self._starts.setdefault(claim.owner, [])
         takes_slot = claim.new or claim.moved_from is not None
         if takes_slot and used >= limits.stores_per_owner:
@@ -179,7 +180,7 @@ class _Book:
             return Verdict("stores_total", self._total, limits.stores_total)
         if claim.new and len(starts) >= limits.creates_per_hour:
             return Verdict("creates_per_hour", len(starts), limits.creates_per_hour)
-        self._take(claim, used)
+        self._take(claim)
         return Verdict()
 
     def queued(self, claim: Claim, verdict: Verdict) -> Verdict:
@@ -188,7 +189,7 @@ class _Book:
             return verdict
         limits = self._limits.of(self._owner_limits.get(claim.owner, NO_OWN_LIMITS))
         used, waiting, all_waiting = (
-            self._used.get(claim.owner, 0),
+            self._used[claim.owner],
             self._waiting.get(claim.owner, 0),
             sum(self._waiting.values()),
         )
@@ -201,14 +202,14 @@ class _Book:
             self._waiting[claim.owner] = waiting + 1
         return replace(verdict, retry_at=moment)
 
-    def _take(self, claim: Claim, used: int) -> None:
+    def _take(self, claim: Claim) -> None:
         if claim.new:
             self._total += 1
             self._starts[claim.owner].append(self._now)
         if claim.moved_from is not None:
-            self._used[claim.moved_from] = max(self._used.get(claim.moved_from, 0) - 1, 0)
+            self._used[claim.moved_from] -= 1
         if claim.new or claim.moved_from is not None:
-            self._used[claim.owner] = used + 1
+            self._used[claim.owner] += 1
 
     def _queue(self, owner: str, limits: Limits) -> datetime | None:
         """Return when a denied creation can go, after those of the same owner that were denied before it."""

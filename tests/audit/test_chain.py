@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
@@ -56,6 +57,17 @@ def test_an_entry_depends_on_the_one_before() -> None:
 def test_chains_of_two_ledgers_never_fit_each_other() -> None:
     assert chain.genesis_hash("one") != chain.genesis_hash("two")
     assert chain.genesis_hash("one") == hashlib.sha256(b"stores-audit-1\0genesis\0one").hexdigest()
+
+
+def test_metadata_may_be_any_mapping_whose_names_become_text() -> None:
+    given = MappingProxyType({"b": (1, MappingProxyType({"d": None})), 7: True})
+    assert chain.to_json(given) == '{"7":true,"b":[1,{"d":null}]}'  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [object(), {1}, b"x", {"a": [object()]}])
+def test_metadata_that_is_neither_text_nor_numbers_is_named(value: object) -> None:
+    with pytest.raises(TypeError, match=r"metadata cannot hold a (object|set|bytes): give text or numbers"):
+        chain.to_json({"a": value})
 
 
 json_values = st.recursive(

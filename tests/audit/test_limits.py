@@ -9,7 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.limits import NO_OWN_LIMITS, Claim, Limits, OwnerLimits, Tally, Verdict, judge, retry_at, within_window
+from audit.limits import (
+    NO_OWN_LIMITS,
+    Claim,
+    Limits,
+    OwnerLimits,
+    Tally,
+    Verdict,
+    judge,
+    own_limits,
+    retry_at,
+    within_window,
+)
+from stacks.manifest import Owner
+from stacks.settings import Settings
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -139,6 +152,38 @@ def test_an_owner_change_needs_a_slot_of_the_new_owner_alone_and_frees_the_old_o
     claims = [move, Claim("bob", new=True), Claim("bob", new=True)]
     found = judge(claims, tally, limits=Limits(), owner_limits={}, now=NOW)
     assert [v.allowed for v in found] == [True, True, False]
+
+
+def test_a_move_fills_a_slot_of_the_new_owner_and_an_update_none() -> None:
+    move = Claim("alice", moved_from="bob")
+    assert [v.limit for v in verdicts([move, move], used=9)] == [None, "stores_per_owner"]
+    assert [v.allowed for v in verdicts([Claim("alice"), Claim("alice"), NEW], used=9)] == [True, True, True]
+
+
+def test_the_last_store_that_leaves_an_owner_makes_room_for_one() -> None:
+    claims = [Claim("bob", new=True), Claim("alice", moved_from="bob"), Claim("bob", new=True)]
+    found = judge(claims, Tally(1, {"bob": 1}, {}), limits=Limits(1), owner_limits={}, now=NOW)
+    assert [v.limit for v in found] == ["stores_per_owner", None, None]
+
+
+def test_what_is_allowed_names_no_limit() -> None:
+    assert verdicts([NEW], used=3, starts=[NOW]) == (Verdict(None, 0, 0, None),)
+
+
+def test_the_limits_are_those_of_the_settings_and_of_owners_yaml() -> None:
+    settings = Settings(environment="prod", protected=False, stores_per_owner=7, creates_per_hour=3, stores_total=50)
+    assert Limits.of_environment(settings) == Limits(7, 3, 3600, 50)
+    given = {"alice": {"stores": 3}, "bob": {"createsPerHour": 0}, "carol": {}}
+    owners = [Owner.model_validate({"name": n, "contact": "a@b.example", "limits": v}) for n, v in given.items()]
+    assert own_limits(owners) == {
+        "alice": OwnerLimits(stores=3),
+        "bob": OwnerLimits(creates_per_hour=0),
+        "carol": NO_OWN_LIMITS,
+    }
+
+
+def test_the_shortest_window_is_a_second() -> None:
+    assert Limits(window_s=1).window == timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("values", [{"stores_per_owner": -1}, {"window_s": 0}, {"stores_total": -1}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -28,6 +29,19 @@ def keep(folder: Path, run_id: str, *kept: StoreOutcome) -> Path:
     return spool.keep(folder, run_id, ENVIRONMENT, ALICE, kept)
 
 
+def watch_syncs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Return the list of what is brought to disk from now on, and how long it was at that moment."""
+    synced: list[tuple[str, int]] = []
+    sync = os.fsync
+
+    def watched(number: int) -> None:
+        synced.append((str(Path(f"/proc/self/fd/{number}").readlink()), os.fstat(number).st_size))
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    return synced
+
+
 def test_what_is_kept_comes_back_as_it_was(folder: Path) -> None:
     keep(folder, "run-1", READY)
     keep(folder, "run-1", StoreOutcome("tea-2", "failure", "Failed", "why\n", reached_engine=False))
@@ -38,13 +52,9 @@ def test_what_is_kept_comes_back_as_it_was(folder: Path) -> None:
 
 
 def test_it_is_on_disk_and_for_its_owner_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[str] = []
-    sync = os.fsync
-    monkeypatch.setattr(
-        os, "fsync", lambda number: (synced.append(str(Path(f"/proc/self/fd/{number}").readlink())), sync(number))
-    )
+    synced = watch_syncs(monkeypatch)
     file = keep(folder, "run-1", READY)
-    assert synced == [str(file.with_suffix(".new")), str(folder)]
+    assert synced == [(str(file.with_suffix(".new")), file.stat().st_size), (str(folder), folder.stat().st_size)]
     assert (file.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
     assert list(folder.iterdir()) == [file]
 
@@ -91,6 +101,43 @@ def test_another_outcome_stays_and_the_late_one_is_put_beside_it(
     assert late.metadata == {"outcome": "success", "status": "Ready", "reason": None, "by": "alice"}
     assert used(ledger) == int(known)
     assert list(folder.iterdir()) == []
+
+
+def test_that_it_was_settled_is_on_disk_and_nobody_else_settles_meanwhile(
+    ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = request([change("tea-1")])
+    ledger.admit(wish)
+    keep(folder, wish.run_id, READY)
+    settle, refused = ledger.settle, []
+
+    def settle_while_another_wants_to(*arguments: Any, **options: Any) -> None:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            refused.append(True)
+        finally:
+            os.close(descriptor)
+        settle(*arguments, **options)
+
+    monkeypatch.setattr(ledger, "settle", settle_while_another_wants_to)
+    synced = watch_syncs(monkeypatch)
+    spool.settle(folder, ledger, BOB)
+    assert refused == [True]
+    assert [name for name, _ in synced if name == str(folder)] == [str(folder)]
+
+
+def test_where_nothing_was_ever_kept_nothing_is_settled(ledger: Ledger, folder: Path) -> None:
+    assert spool.settle(folder, ledger, BOB) == []
+    assert not folder.exists()
+
+
+def test_no_file_stays_open(folder: Path) -> None:
+    keep(folder, "run-1", READY)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    keep(folder, "run-2", READY)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_while_the_database_is_away_everything_waits(
