@@ -6,12 +6,13 @@ able to. An SQLite ledger belongs to the one who runs the program and is migrate
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from sqlalchemy import Connection, column, select, table
 
 from audit import failures
-from audit.database import Database
+from audit.database import TIMEOUT_VARIABLE, Database, chosen_timeouts
 
 # The last step in `versions/`; steps are numbered without gaps, so that a greater number is a newer schema.
 REVISION: Final = "0003"
@@ -24,9 +25,10 @@ def migrate(url: str, *, application: str | None = None, reader: str | None = No
 
     `application` and `reader` are MariaDB accounts (`user@host`) that exist: the first is granted what the ledger needs
     and no right to change the audit log, the second only reads and can hold nothing that writers wait for.
+    No step may take longer than $STORES_LEDGER_TIMEOUT_SECONDS: a long log may need more than the default.
     Raises DatabaseUnreachableError, and RefusedError for an account whose wider rights would void the fence.
     """
-    database = Database(url)
+    database = Database(url, timeouts=chosen_timeouts(os.environ.get(TIMEOUT_VARIABLE)))
     try:
         ensure(database, application=application, reader=reader)
     finally:

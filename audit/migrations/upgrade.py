@@ -88,4 +88,5 @@ def _alone(database: Database, connection: Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.execute(text("SELECT RELEASE_LOCK(CONCAT(DATABASE(), :name))"), {"name": _LOCK})
+        if not connection.invalidated:  # else the server has released it
+            connection.execute(text("SELECT RELEASE_LOCK(CONCAT(DATABASE(), :name))"), {"name": _LOCK})

@@ -10,7 +10,8 @@ import pytest
 from audit import admission
 from audit.ledger import Ledger
 from audit.limits import Limits, OwnerLimits, Verdict
-from audit.records import Actor, Status, StoreRecord
+from audit.records import Actor, Admission, Status, StoreRecord
+from audit.tables import NAME_LENGTH
 from stacks.errors import InternalError, ManifestError, UsageError
 from tests.audit.conftest import FakeClock
 from tests.audit.ledger_samples import ALICE, ENVIRONMENT, ROBOT, change, create, creations, outcomes, request, used
@@ -35,6 +36,20 @@ def test_an_admitted_creation_takes_a_slot_and_leaves_an_intent(ledger: Ledger, 
     assert (entry.run_id, entry.reason, entry.recorded_at) == (wish.run_id, "first shop", clock.moment)
     assert entry.metadata == {"memory": "768Mi", "name": "tea-1", "cell": "01"}
     assert [run.run_id for run in ledger.open_runs(ENVIRONMENT)] == [wish.run_id]
+
+
+def test_a_request_that_changes_nothing_leaves_nothing(ledger: Ledger) -> None:
+    assert ledger.admit(request([])) == Admission((), ())
+    assert ledger.entries(None) == []
+
+
+@pytest.mark.parametrize("length", [1, NAME_LENGTH])
+def test_the_shortest_and_the_longest_names_are_kept_as_they_are(ledger: Ledger, length: int) -> None:
+    name = "n" * length
+    wish = request([change(name, name, name=name, cell=name)], run_id=name, environment=name)
+    assert len(ledger.admit(wish).admitted) == 1
+    (row,) = ledger.stores(name)
+    assert (row.store_id, row.owner, row.name, row.cell, row.run_id) == (name,) * 5
 
 
 def test_the_eleventh_store_of_an_owner_is_denied_and_says_used_and_limit(ledger: Ledger) -> None:

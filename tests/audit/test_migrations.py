@@ -13,6 +13,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from audit import chain, tables
@@ -350,3 +351,28 @@ def test_an_account_that_is_none_is_refused_and_never_made(mariadb: MariadbServe
     with closing(mariadb.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM mysql.user WHERE User LIKE 'nobody%'")
         assert cursor.fetchone() == (0,)
+
+
+def test_a_server_that_is_lost_amid_a_step_is_told_without_a_trace_of_the_clean_up(
+    mariadb: MariadbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = mariadb.url(mariadb.new_database())
+
+    def step(connection: Connection) -> None:
+        mariadb.execute(f"KILL {connection.exec_driver_sql('SELECT CONNECTION_ID()').scalar_one()}")
+        connection.exec_driver_sql("CREATE TABLE half (x INT)")
+
+    monkeypatch.setattr(upgrade, "_upgrade", step)
+    with pytest.raises(DatabaseUnreachableError, match="the schema may be partly changed"):
+        migrate(url)
+    monkeypatch.undo()
+    assert migrate(url) == REVISION, "nobody holds the lock"
+
+
+def test_a_migration_may_be_given_more_time(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(upgrade, "run", lambda database, *_: given.append(database._timeouts.read_s))
+    migrate(sqlite_url)
+    monkeypatch.setenv("STORES_LEDGER_TIMEOUT_SECONDS", "600")
+    migrate(sqlite_url)
+    assert given == [10, 600]
