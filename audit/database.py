@@ -65,6 +65,8 @@ class Timeouts:
 
     `connect_s` alone does not bound a connection: a server that accepts and then says nothing is bounded by `read_s`.
     `lock_s` must be below `read_s`, so that a busy ledger is told from a dead one.
+
+    On SQLite `sqlite_busy_s` holds alone: a lock there is another process at work, and all of them share one.
     """
 
     connect_s: float = 5
