@@ -114,8 +114,6 @@ def judge_request(connection: Connection, request: RunRequest, counted: slots.Co
     """Return each change with its verdict. It holds as long as nobody else changes what is counted."""
     rows, begun = _known(connection, request, counted.now)
     claims = [_claim(change, rows.get(change.store_id)) for change in request.changes]
-    left = {claim.moved_from for claim in claims if claim.moved_from is not None}
-    counted = slots.with_owners(connection, counted, left - counted.used.keys())
     tally = Tally(counted.total, counted.used, begun)
     verdicts = judge(claims, tally, limits=request.limits, owner_limits=request.owner_limits, now=counted.now)
     return [
