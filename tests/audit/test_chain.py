@@ -70,6 +70,12 @@ def test_metadata_that_is_neither_text_nor_numbers_is_named(value: object) -> No
         chain.to_json({"a": value})
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_json_does_not_know_is_refused(number: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        chain.to_json({"a": number})
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
