@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from audit.ledger import Ledger
+from audit.limits import Limits
 from audit.records import Actor, RunRequest, StoreOutcome
 from stacks.errors import LockedError, UsageError
 from tests.audit.conftest import FakeClock
@@ -36,6 +37,18 @@ def test_a_run_that_succeeded_is_answered_with_its_result(ledger: Ledger, clock:
     assert admission.replayed.run_id == wish.run_id
     assert admission.replayed.outcomes == tuple(done)
     assert admission.replayed.finished_at == clock.moment
+    assert ledger.entries(None) == before
+
+
+def test_it_is_answered_with_its_result_also_when_the_limits_would_deny_it_by_now(ledger: Ledger) -> None:
+    wish = keyed("tea-1", limits=Limits(stores_per_owner=1))
+    ledger.settle(wish.run_id, outcomes(ledger.admit(wish)))
+    ledger.mark(ENVIRONMENT, "tea-1", "Deleted", "its namespace is gone")
+    ledger.admit(request([change("tea-2")]))
+    before = ledger.entries(None)
+    admission = ledger.admit(again(wish))
+    assert admission.replayed is not None
+    assert (admission.replayed.run_id, admission.denied) == (wish.run_id, ())
     assert ledger.entries(None) == before
 
 
