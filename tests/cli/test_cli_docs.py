@@ -112,6 +112,14 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
             assert (path.parent / target).exists(), f"{page}: {target}"
 
 
+def test_no_two_decisions_share_a_number_and_each_says_its_own() -> None:
+    pages = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
+    numbers = [page.name[:4] for page in pages]
+    assert len(numbers) == len(set(numbers)), numbers
+    for page in pages:
+        assert page.read_text().startswith(f"# {int(page.name[:4])}. "), page.name
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_documented_for_each_shell(shell: str) -> None:
     assert f"stores completion {shell}" in (ROOT / "docs/commands.md").read_text()
