@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
-from sandbox import cache, programs
+from sandbox import cache, program_groups, programs
 from sandbox.progress import silent
 from stacks import settings
 from stacks.desired import Plans, merge
@@ -153,7 +153,7 @@ def complete_values(root: Path, environment: str, store: Store) -> dict[str, Any
 def table(root: Path, helm: Path) -> str:
     """Return the table of every environment, in Markdown."""
     store = Store(id="s", name="s", owner="o", cell="01", title="t", admin_email="a@example.com")
-    version = programs.VERSIONS["kube-apiserver"].removeprefix("v")
+    version = program_groups.VERSIONS["kube-apiserver"].removeprefix("v")
     parts = []
     for environment in ENVIRONMENTS:
         command = [

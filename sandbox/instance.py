@@ -22,7 +22,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from sandbox import cache, cgroups, contents, launch, machine, node, packages, plugins, process, programs, record
+from sandbox import (
+    cache,
+    cgroups,
+    contents,
+    launch,
+    machine,
+    node,
+    packages,
+    plugins,
+    process,
+    program_groups,
+    programs,
+    record,
+)
 from sandbox.cluster import Cluster, Pod
 from sandbox.images.recipes.shop.recipe import Given
 from sandbox.progress import Progress, Report, silent
@@ -276,7 +289,7 @@ def _start(
         https_port=_port(sockets[_HTTPS]) if _HTTPS in sockets else None,
         api_port=_port(sockets[node.API_PORT]),
         made_of=supplies.key,
-        versions={**programs.VERSIONS, **supplies.packages.versions()},
+        versions={**program_groups.VERSIONS, **supplies.packages.versions()},
     )
     known.save(folder)
     return known

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from sandbox import cgroups, namespace, programs
+from sandbox import cgroups, golang, namespace
 from stacks.errors import UsageError
 
 _TOOLS: Final = {
@@ -33,7 +33,7 @@ def problems(folders: Sequence[Path]) -> Sequence[str]:
     missing_tools = [f"{tool} ({source})" for tool, source in _TOOLS.items() if shutil.which(tool) is None]
     if missing_tools:
         found.append(f"there is no {', '.join(missing_tools)}")
-    go = programs.go_problem()
+    go = golang.problem()
     if go is not None:
         found.append(go)
     controllers = cgroups.missing_controllers()
@@ -57,7 +57,7 @@ def require(folders: Sequence[Path]) -> None:
     found = problems(folders)
     if found:
         raise UsageError(
-            "sandbox", f"this machine cannot carry it: {'; '.join(found)}", f"mend that, {programs.OTHER_WAY}"
+            "sandbox", f"this machine cannot carry it: {'; '.join(found)}", f"mend that, {golang.OTHER_WAY}"
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from sandbox import programs
+from sandbox import program_groups
 
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "charts" / "store"
@@ -19,7 +19,7 @@ VALUES: Final = ROOT / "values"
 RELEASE: Final = "tea-house-a1b2c"
 NAMESPACE: Final = f"store-{RELEASE}"
 # Rendering without a cluster needs a version; the objects are the same for all that Chart.yaml allows.
-KUBERNETES: Final = programs.VERSIONS["kube-apiserver"].removeprefix("v")
+KUBERNETES: Final = program_groups.VERSIONS["kube-apiserver"].removeprefix("v")
 
 Object = Mapping[str, Any]
 

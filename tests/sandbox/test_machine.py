@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import cgroups, machine, programs
+from sandbox import cgroups, golang, machine
 from stacks.errors import UsageError
 
 
@@ -19,7 +19,7 @@ def test_one_message_names_everything_that_is_missing_and_the_other_way(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(machine.shutil, "which", lambda _: None)
-    monkeypatch.setattr(programs, "go_version", lambda: "go1.19.8")
+    monkeypatch.setattr(golang, "version", lambda: "go1.19.8")
     monkeypatch.setattr(cgroups, "missing_controllers", lambda: ["memory"])
 
     with pytest.raises(UsageError) as caught:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import programs
-from sandbox.programs import Group, Pace
+from sandbox import golang, program_groups, programs
+from sandbox.compiler import Pace
+from sandbox.program_groups import Group
 from sandbox.progress import Progress, silent
 from stacks.errors import ClusterUnreachableError, UsageError
 
@@ -23,7 +24,7 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Group:
     (folder / "go.mod").write_text("module tiny\n\ngo 1.26\n")
     (folder / "main.go").write_text('package main\n\nvar version = ""\n\nfunc main() { println(version) }\n')
     tiny = Group("tiny", "v1.2.3", packages={"tiny": "."}, stamps={"main.version": "v1.2.3"}, expected_s=5)
-    monkeypatch.setattr(programs, "SOURCES", tmp_path / "sources")
+    monkeypatch.setattr(program_groups, "SOURCES", tmp_path / "sources")
     monkeypatch.setattr(programs, "GROUPS", (tiny,))
     return tiny
 
@@ -88,7 +89,7 @@ def test_a_file_that_is_no_source_changes_no_entry(group: Group) -> None:
     assert programs.key(group, GO) == before
 
 
-@pytest.mark.parametrize("group", programs.GROUPS, ids=lambda group: group.name)
+@pytest.mark.parametrize("group", [*program_groups.GROUPS, *program_groups.TEST_GROUPS], ids=lambda group: group.name)
 def test_the_version_that_is_told_is_the_one_that_is_required(group: Group) -> None:
     required = re.findall(r"^\s*(?:require )?(\S+) (v\S+)", (group.folder / "go.mod").read_text(), re.MULTILINE)
     packages = [package for package in group.packages.values() if package != "."] or ["github.com/coredns/coredns"]
@@ -99,8 +100,8 @@ def test_the_version_that_is_told_is_the_one_that_is_required(group: Group) -> N
 
 
 def test_tools_of_tests_are_no_part_of_the_node() -> None:
-    assert not {"kubeconform", "helm4", "kube-score"} & set(programs.VERSIONS)
-    assert "kubelet" in programs.VERSIONS
+    assert not {"kubeconform", "helm4", "kube-score"} & set(program_groups.VERSIONS)
+    assert "kubelet" in program_groups.VERSIONS
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_tools_of_tests_are_no_part_of_the_node() -> None:
     [("go1.26.8", (1, 26)), ("go1.27rc1", (1, 27)), ("go2.0", (2, 0)), ("devel +abc", (0, 0))],
 )
 def test_versions_of_go_are_read(version: str, parsed: tuple[int, int]) -> None:
-    assert programs.parse_go_version(version) == parsed
+    assert golang.parse_version(version) == parsed
 
 
 @pytest.mark.parametrize(
@@ -118,13 +119,13 @@ def test_versions_of_go_are_read(version: str, parsed: tuple[int, int]) -> None:
 def test_go_before_1_26_is_not_good_enough(
     monkeypatch: pytest.MonkeyPatch, version: str | None, problem: str | None
 ) -> None:
-    monkeypatch.setattr(programs, "go_version", lambda: version)
+    monkeypatch.setattr(golang, "version", lambda: version)
 
     if problem is None:
-        assert programs.require_go() == version
+        assert golang.require() == version
     else:
         with pytest.raises(UsageError, match=problem) as caught:
-            programs.require_go()
+            golang.require()
         assert "kind" in str(caught.value)
 
 
