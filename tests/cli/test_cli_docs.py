@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,8 +85,11 @@ def test_no_two_causes_but_our_own_defects_share_a_code() -> None:
 
 
 def test_the_docs_name_no_command_and_no_option_that_does_not_exist() -> None:
-    for text in (path.read_text() for path in (ROOT / "docs").rglob("*.md")):
-        for line in re.findall(r"`(stores [a-z][^`\n]*)`", text):
+    for text in (path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))):
+        named = re.findall(r"`(stores [a-z][^`\n]*)`", text)
+        # What is to be typed, without its comment; the output that some blocks show begins otherwise.
+        typed = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+        for line in (*named, *(line.partition("#")[0].strip() for line in typed if line.startswith("stores "))):
             words = line.split()
             path = next(
                 (" ".join(words[:length]) for length in (3, 2) if " ".join(words[:length]) in ALL_COMMANDS), None
@@ -118,6 +122,28 @@ def test_no_two_decisions_share_a_number_and_each_says_its_own() -> None:
     assert len(numbers) == len(set(numbers)), numbers
     for page in pages:
         assert page.read_text().startswith(f"# {int(page.name[:4])}. "), page.name
+
+
+def test_every_target_of_make_that_the_docs_name_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)(?=`|\s*#|$)", docs(), re.MULTILINE))
+    assert {"up", "down", "test"} <= named <= targets
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_file_that_is_named_exists(page: str) -> None:
+    for name in re.findall(r"`([\w.-]+/[\w./-]*)`", (ROOT / page).read_text()):
+        # What the sandbox or a run makes is not there before.
+        assert (ROOT / name).exists() or name.startswith(".stores/"), name
+
+
+def test_the_architecture_names_every_room_and_every_phase_of_a_run() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for room in {path.split("/")[0] for path in listed if "/" in path}:
+        assert f"`{room}/" in text, room
+    for module in (ROOT / "audit/phases").glob("[a-z]*.py"):
+        assert f"`{module.name}`" in text, module.name
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
