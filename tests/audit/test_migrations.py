@@ -1,7 +1,5 @@
 """The ledger's schema: made once, the same on both databases, and fenced."""
 
-# ruff: noqa: S608 - these statements are written by hand on purpose, from the test's own constants
-
 from __future__ import annotations
 
 import sqlite3
@@ -25,7 +23,7 @@ from audit.reading import Reader
 from audit.records import NewEntry
 from stacks.errors import DatabaseUnreachableError, RefusedError, UsageError
 from tests.audit import ledger_workers
-from tests.audit.ledger_samples import ALICE, ENVIRONMENT, change, holder, outcomes, request
+from tests.audit.ledger_samples import ALICE, ENVIRONMENT, change, claim_revision, holder, outcomes, request
 from tests.audit.mariadb_server import MariadbServer
 
 DENIED = 1142
@@ -91,11 +89,7 @@ def test_an_empty_mariadb_is_never_migrated_by_opening_it(mariadb: MariadbServer
     ],
 )
 def test_a_schema_that_this_program_does_not_know_is_refused(ledger_url: str, revision: str, text: str) -> None:
-    migrate(ledger_url)
-    database = Database(ledger_url)
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
-    database.close()
+    claim_revision(ledger_url, revision)
     if ledger_url.startswith("sqlite") and revision < REVISION:
         return  # it would be migrated, if there were an older schema
     with pytest.raises(DatabaseUnreachableError, match=text):

@@ -16,7 +16,7 @@ from audit.migrations import migrate
 from audit.records import NewEntry
 from audit.soundness import Finding
 from stacks.errors import DatabaseUnreachableError
-from tests.audit.ledger_samples import ALICE
+from tests.audit.ledger_samples import ALICE, claim_revision
 from tests.audit.mariadb_server import MariadbServer
 
 
@@ -151,11 +151,7 @@ def test_a_clock_that_is_apart_is_told(ledger_url: str, apart_s: float, state: s
 
 @pytest.mark.parametrize(("revision", "text"), [("0000", "run `stores db migrate`"), ("9999", "update the program")])
 def test_another_schema_is_told(ledger_url: str, revision: str, text: str) -> None:
-    migrate(ledger_url)
-    database = Database(ledger_url)
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")  # noqa: S608
-    database.close()
+    claim_revision(ledger_url, revision)
     found = examine(ledger_url, "owner")["schema"]
     assert (found.state, found.cure) == ("fail", text)
 

@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
+from sandbox.plugins.children import Children
 from sandbox.plugins.engine import Engine
 from sandbox.plugins.failures import NotSupportedError, PluginError
 from sandbox.plugins.server import handlers, serve
@@ -36,8 +36,6 @@ _RPCS: Final = {
     "Cancel": "cancel",
 }
 _RUNNER: Final = Path(__file__).with_name("program.py")
-# A program that ignores an interrupt is killed before the engine, which waits five seconds, kills this process.
-_GRACE_S: Final = 3.0
 
 
 class PythonHost:
@@ -45,9 +43,7 @@ class PythonHost:
 
     def __init__(self, engine_address: str) -> None:
         self._engine_address = engine_address
-        self._lock = threading.Lock()
-        self._children: set[subprocess.Popen[bytes]] = set()
-        self._closed = False
+        self._children = Children()
 
     def plugin_info(self, _: empty_pb2.Empty) -> plugin_pb2.PluginInfo:
         """Return the version."""
@@ -85,36 +81,25 @@ class PythonHost:
 
     def close(self) -> None:
         """Interrupt the program, and kill it when it does not end."""
-        with self._lock:
-            self._closed = True
-            children = tuple(self._children)
-        for child in children:
-            child.send_signal(signal.SIGINT)
-        for child in children:
-            try:
-                child.wait(_GRACE_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        self._children.end(signal.SIGINT)
 
     def _start(self, request: language_pb2.RunRequest) -> subprocess.Popen[bytes]:
         interpreter = interpreter_of(request.info)
         command = [interpreter, "-u", str(_RUNNER), json.dumps(self._settings(request)), *_program(request)]
-        with self._lock:
-            if self._closed:
-                raise PluginError("the program was cancelled before it started")
-            try:
-                child = subprocess.Popen(command, cwd=request.pwd or None, env=_environment(request, interpreter))
-            except OSError as error:
-                raise PluginError(f"cannot start {interpreter}: {error.strerror}; is it installed?") from error
-            self._children.add(child)
+        environment = _environment(request, interpreter)
+        try:
+            child = self._children.add(lambda: subprocess.Popen(command, cwd=request.pwd or None, env=environment))
+        except OSError as error:
+            raise PluginError(f"cannot start {interpreter}: {error.strerror}; is it installed?") from error
+        if child is None:
+            raise PluginError("the program was cancelled before it started")
         return child
 
     def _wait_for(self, child: subprocess.Popen[bytes]) -> int:
         try:
             return child.wait()
         finally:
-            with self._lock:
-                self._children.discard(child)
+            self._children.discard(child)
 
     def _settings(self, request: language_pb2.RunRequest) -> Mapping[str, Any]:
         return {

@@ -9,23 +9,20 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from sandbox.plugins.children import Children
 from sandbox.plugins.failures import PluginError
 from sandbox.plugins.kubernetes.client import CancelledError
 from sandbox.plugins.kubernetes.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sandbox.plugins.kubernetes.kubeconfig import Access
 
 PROGRAM_VARIABLE: Final = "STORES_HELM"
 # Each holds a chart and the API server's kinds in memory, and loads two cores well.
 _MOST_AT_ONCE: Final = 8
-_GRACE_S: Final = 3.0
 _DEFAULT_QPS: Final = 50
 _DEFAULT_BURST: Final = 120
 
@@ -44,9 +41,7 @@ class Helm:
         os.write(self._kubeconfig, access.document().encode())
         self._environment = {**os.environ, **self._own_environment(settings)}
         self._places = threading.BoundedSemaphore(_MOST_AT_ONCE)
-        self._lock = threading.Lock()
-        self._children: set[subprocess.Popen[bytes]] = set()
-        self._cancelled = False
+        self._children = Children()
 
     def run(self, arguments: Sequence[str], *, values: str | None = None) -> str:
         """Return what the program prints. `values` go to its standard input, so that no list of processes shows them.
@@ -55,26 +50,19 @@ class Helm:
         """
         with self._places:
             child = self._start(arguments)
-            with self._noted(child):
+            try:
                 output, errors = child.communicate(values.encode() if values is not None else None)
+            finally:
+                self._children.discard(child)
         if child.returncode == 0:
             return output.decode(errors="replace")
-        if self._cancelled:
+        if self._children.ended:
             raise CancelledError("cancelled")
         raise HelmError(_said(errors.decode(errors="replace")) or f"helm ended with code {child.returncode}")
 
     def cancel(self) -> None:
         """End all running programs; Helm notes in the release that it was cancelled. Later ones do not start."""
-        with self._lock:
-            self._cancelled = True
-            children = tuple(self._children)
-        for child in children:
-            child.send_signal(signal.SIGTERM)
-        for child in children:
-            try:
-                child.wait(_GRACE_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        self._children.end(signal.SIGTERM)
 
     def close(self) -> None:
         """End all running programs, and leave nothing behind."""
@@ -85,11 +73,9 @@ class Helm:
         program = os.environ.get(PROGRAM_VARIABLE) or shutil.which("helm")
         if program is None:
             raise PluginError(f"the helm program is missing; start the sandbox, or set {PROGRAM_VARIABLE} to its path")
-        with self._lock:
-            if self._cancelled:
-                raise CancelledError("cancelled")
-            try:
-                child = subprocess.Popen(
+        try:
+            child = self._children.add(
+                lambda: subprocess.Popen(
                     [program, *arguments],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -97,18 +83,12 @@ class Helm:
                     env=self._environment,
                     pass_fds=(self._kubeconfig,),
                 )
-            except OSError as error:
-                raise PluginError(f"the helm program {program} does not start: {error.strerror}") from error
-            self._children.add(child)
+            )
+        except OSError as error:
+            raise PluginError(f"the helm program {program} does not start: {error.strerror}") from error
+        if child is None:
+            raise CancelledError("cancelled")
         return child
-
-    @contextmanager
-    def _noted(self, child: subprocess.Popen[bytes]) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._children.discard(child)
 
     def _own_environment(self, settings: Settings) -> Mapping[str, str]:
         own = {
