@@ -16,8 +16,8 @@ import pytest
 from sandbox import cache, contents, images, instance, programs
 from sandbox.progress import Progress, silent
 
+from .containers.image import Image, unpack
 from .figures import Figures
-from .sandbox.images.container import Image, unpack
 
 # A claim is about what is true, not about how busy the machine is.
 hypothesis.settings.register_profile("tests", deadline=None)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.images.container import Image
+from tests.containers.database import DatabaseServer, database_server
+from tests.containers.image import Image
+from tests.containers.receiver import Receiver
+from tests.containers.serving import REAL_VARIABLE, RECEIVER_IP, ServingShop, whole_shop
 
 from .api_schemas import CUSTOM_RESOURCES, module_folder, write_crd_schemas, write_schemas
-from .pod import DatabaseServer, database_server
 from .rendering import KUBERNETES, Chart, Rendered
-from .shop import REAL_VARIABLE, RECEIVER_IP, Receiver, Shop, running
 
 
 def _program(request: pytest.FixtureRequest, name: str) -> Path:
@@ -55,13 +56,9 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image_root(wordpress: Image) -> Path:
-    """Return the files of the WordPress image, which no test may change."""
-    return wordpress.root
-
-
-@pytest.fixture(scope="session")
-def shop(chart: Chart, image_root: Path) -> Iterator[Shop]:
+def shop(
+    chart: Chart, wordpress: Image, mariadb: Image, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServingShop]:
     """Return a shop that serves, with the stand-in of WooCommerce, or the real one in STORES_TEST_WOOCOMMERCE."""
     real = os.environ.get(REAL_VARIABLE)
     values = {
@@ -69,19 +66,17 @@ def shop(chart: Chart, image_root: Path) -> Iterator[Shop]:
         "web": {"trustedProxies": ["127.0.0.1"], "externalRequests": False},
         "webhooks": {"receiverUrl": f"http://{RECEIVER_IP}:9000/hooks/{{store}}"},
     }
-    with running(image_root, chart, values, woocommerce=Path(real) if real else None) as shop:
+    folder, woocommerce = tmp_path_factory.mktemp("whole-shop"), Path(real) if real else None
+    with whole_shop(wordpress, mariadb, chart, values, folder, woocommerce=woocommerce) as shop:
         shop.install()
         shop.serve()
-        shop.application_password = shop.php(
-            "return WP_Application_Passwords::create_new_application_password(1, ['name' => 'tests'])[0];"
-        )
         yield shop
 
 
 @pytest.fixture
-def receiver(shop: Shop) -> Iterator[Receiver]:
+def receiver(shop: ServingShop) -> Iterator[Receiver]:
     """Return the receiver, with nothing of earlier tests in it or on its way to it."""
-    receiver = Receiver(shop)
+    receiver = Receiver(shop.network)
     shop.settle()
     receiver.deliveries.clear()
     yield receiver

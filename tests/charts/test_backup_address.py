@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from sandbox import cache, contents, images
-from sandbox.progress import silent
 from tests.audit import mariadb_server
-from tests.sandbox.images.container import Image, unpack
+from tests.containers.image import Image, Mount
 
-from .rendering import CHART, ROOT
+from .rendering import CHART
 
-PHP = "<?php require '/tmp/address.php'; $a = new Address('http://tea.example.com:8080', 'https://new.example.org');\n"
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """Return the WordPress image, unpacked for these tests alone."""
-    references = {"wordpress": contents.references(ROOT)["wordpress"]}
-    (archive,) = images.build(cache.root(), references, silent)
-    return unpack(archive, tmp_path_factory.mktemp("wordpress"))
+PHP = "<?php require '/test/address.php'; $a = new Address('http://tea.example.com:8080', 'https://new.example.org');\n"
 
 
 def run(image: Image, folder: Path, code: str, *, mysqld: Path | None = None) -> str:
-    (folder / "tmp").mkdir(exist_ok=True)
-    shutil.copyfile(CHART / "files/backup/address.php", folder / "tmp/address.php")
-    (folder / "tmp/test.php").write_text(PHP + code)
-    writable = ["/tmp"]  # noqa: S108 - inside of the image
-    if mysqld is not None:
-        (folder / "run").mkdir(exist_ok=True)
-        (folder / "run/mysqld").symlink_to(mysqld)
-        (image.root / "run/mysqld").mkdir(exist_ok=True)
-        writable.append("/run/mysqld")
-    done = image.run("php /tmp/test.php", user=33, writable=writable, volumes=folder)
+    (folder / "test.php").write_text(PHP + code)
+    mounts = [
+        Mount(CHART / "files/backup/address.php", "/test/address.php", read_only=True),
+        Mount(folder / "test.php", "/test/test.php", read_only=True),
+        *([Mount(mysqld, "/run/mysqld")] if mysqld is not None else []),
+    ]
+    done = image.run("php /test/test.php", user=33, writable=["/tmp"], mounts=mounts)  # noqa: S108 - in the container
     assert done.code == 0, str(done)
     return done.out
 
 
-def test_whatever_is_nested_in_serialized_text_is_rewritten_and_can_be_read_again(image: Image, tmp_path: Path) -> None:
+def test_whatever_is_nested_in_serialized_text_is_rewritten_and_can_be_read_again(
+    wordpress: Image, tmp_path: Path
+) -> None:
     code = r"""
     mt_srand(20261123);
     function any(int $depth) {
@@ -82,7 +70,7 @@ def test_whatever_is_nested_in_serialized_text_is_rewritten_and_can_be_read_agai
     }
     echo $changed > 300 ? 'enough' : "only $changed";
     """
-    assert run(image, tmp_path, code) == "enough"
+    assert run(wordpress, tmp_path, code) == "enough"
 
 
 @pytest.mark.parametrize(
@@ -106,12 +94,12 @@ def test_whatever_is_nested_in_serialized_text_is_rewritten_and_can_be_read_agai
         ('s:999999999999:"http://tea.example.com:8080";', 's:999999999999:"https://new.example.org";'),
     ],
 )
-def test_exactly_the_stores_own_address_is_rewritten(image: Image, tmp_path: Path, before: str, after: str) -> None:
+def test_exactly_the_stores_own_address_is_rewritten(wordpress: Image, tmp_path: Path, before: str, after: str) -> None:
     quoted = before.replace("\\", "\\\\").replace("'", "\\'")
-    assert run(image, tmp_path, f"echo rewritten('{quoted}', $a);") == after
+    assert run(wordpress, tmp_path, f"echo rewritten('{quoted}', $a);") == after
 
 
-def test_no_object_of_the_database_is_ever_made(image: Image, tmp_path: Path) -> None:
+def test_no_object_of_the_database_is_ever_made(wordpress: Image, tmp_path: Path) -> None:
     code = r"""
     class Trap {
         public $u;
@@ -121,10 +109,10 @@ def test_no_object_of_the_database_is_ever_made(image: Image, tmp_path: Path) ->
     $text = 'O:4:"Trap":1:{s:1:"u";s:27:"http://tea.example.com:8080";}';
     echo rewritten($text, $a);
     """
-    assert run(image, tmp_path, code) == 'O:4:"Trap":1:{s:1:"u";s:23:"https://new.example.org";}'
+    assert run(wordpress, tmp_path, code) == 'O:4:"Trap":1:{s:1:"u";s:23:"https://new.example.org";}'
 
 
-def test_every_row_of_every_kind_of_table_is_rewritten(image: Image, tmp_path: Path) -> None:
+def test_every_row_of_every_kind_of_table_is_rewritten(wordpress: Image, tmp_path: Path) -> None:
     with mariadb_server.running(*mariadb_server.NOT_DURABLE) as server:
         name = server.new_database()
         # Its folder is open to its own user only, and PHP runs as another.
@@ -155,7 +143,7 @@ def test_every_row_of_every_kind_of_table_is_rewritten(image: Image, tmp_path: P
     $row = $db->query('SELECT t FROM keyed WHERE id = 449')->fetch_row()[0];
     echo ' ', unserialize($row)[1], ' ', json_encode(rewrite_database($db, $a));
     """.replace("SOCKET", server.socket_path.name)
-        out = run(image, tmp_path, code, mysqld=server.folder)
+        out = run(wordpress, tmp_path, code, mysqld=server.folder)
     first, second = out.splitlines()
     assert first == '{"keyed":450,"keyless":6,"odd `name":1,"pairs":450}'
     assert second == "0 https://new.example.org/449 []"
@@ -173,7 +161,7 @@ def test_every_row_of_every_kind_of_table_is_rewritten(image: Image, tmp_path: P
     ],
 )
 def test_the_administrators_password_is_what_the_credentials_say_unless_the_merchant_chose_one(
-    image: Image, tmp_path: Path, stored: str, foreign: str, told: str
+    wordpress: Image, tmp_path: Path, stored: str, foreign: str, told: str
 ) -> None:
     code = f"""
     $hash = {stored};
@@ -181,4 +169,4 @@ def test_the_administrators_password_is_what_the_credentials_say_unless_the_merc
     echo $settled[1], ' ', is_password('now', $settled[0] ?? $hash) ? 'now' : 'kept';
     """
     expected = "kept" if "kept" in told else "now"
-    assert run(image, tmp_path, code) == f"{told} {expected}"
+    assert run(wordpress, tmp_path, code) == f"{told} {expected}"

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from sandbox import cache, contents, images
-from sandbox.progress import silent
-from tests.sandbox.images.container import Image, unpack
+from tests.containers.image import Image, Mount
 
-from .rendering import CHART, RELEASE, ROOT, VALUES, Chart
+from .rendering import CHART, RELEASE, VALUES, Chart
 
 PROD = [VALUES / "values-prod.yaml"]
 PLATFORM = f"{RELEASE}.example.com"
@@ -55,32 +53,25 @@ class Answer:
         return self.status, self.headers.get("location", "")
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """Return the WordPress image, unpacked for these tests alone."""
-    archives = {file.stem: file for file in images.build(cache.root(), contents.references(ROOT), silent)}
-    return unpack(archives["wordpress"], tmp_path_factory.mktemp("wordpress"))
-
-
 @pytest.fixture
-def serve(chart: Chart, image: Image) -> Any:
+def serve(chart: Chart, wordpress: Image, tmp_path: Path) -> Any:
     """Return what asks an Apache that is configured by these values, all requests at once."""
 
     def asked(values: dict[str, Any], files: Sequence[Path], *requests: str) -> list[Answer]:
         data = chart.render(values, files=files).one("ConfigMap", "wordpress-apache")["data"]
         places = {
-            "ports.conf": "etc/apache2/ports.conf",
-            "000-default.conf": "etc/apache2/sites-available/000-default.conf",
-            "remoteip.conf": "etc/apache2/conf-available/remoteip.conf",
-            "zz-store.conf": "etc/apache2/conf-enabled/zz-store.conf",
-            "alive": "etc/store/alive",
+            "ports.conf": "/etc/apache2/ports.conf",
+            "000-default.conf": "/etc/apache2/sites-available/000-default.conf",
+            "remoteip.conf": "/etc/apache2/conf-available/remoteip.conf",
+            "zz-store.conf": "/etc/apache2/conf-enabled/zz-store.conf",
+            "alive": "/etc/store/alive",
         }
-        for name, place in places.items():
-            (image.root / place).parent.mkdir(exist_ok=True)
-            (image.root / place).write_text(data[name])
-        done = image.run(
+        for name in places:
+            (tmp_path / name).write_text(data[name])
+        done = wordpress.run(
             SERVE,
             user=33,
+            mounts=[Mount(tmp_path / name, place, read_only=True) for name, place in places.items()],
             writable=["/tmp", "/run", "/var/www/html"],  # noqa: S108 - inside of the container
             environment={"CLIENT": CLIENT, "REQUESTS": json.dumps(requests)},
         )
@@ -185,24 +176,24 @@ NEW = "https://tea.example.org"
     ],
 )
 def test_an_address_is_rewritten_in_every_notation_and_no_other_is(
-    image: Image, text: str, expected: str | None
+    wordpress: Image, text: str, expected: str | None
 ) -> None:
-    assert rewritten(image, OLD, NEW, text) == [text if expected is None else expected]
+    assert rewritten(wordpress, OLD, NEW, text) == [text if expected is None else expected]
 
 
 @pytest.mark.parametrize("following", [":8080/", "x/", ".evil.example/", "-a/"])
-def test_a_host_that_only_begins_alike_is_another(image: Image, following: str) -> None:
+def test_a_host_that_only_begins_alike_is_another(wordpress: Image, following: str) -> None:
     text = f"https://tea.example.org{following}"
-    assert rewritten(image, NEW, OLD, text) == [text]
+    assert rewritten(wordpress, NEW, OLD, text) == [text]
 
 
-def test_rewriting_twice_changes_nothing_more(image: Image) -> None:
-    once = rewritten(image, "https://tea.example.org", "https://tea.example.org:8443", "https://tea.example.org/a")
+def test_rewriting_twice_changes_nothing_more(wordpress: Image) -> None:
+    once = rewritten(wordpress, "https://tea.example.org", "https://tea.example.org:8443", "https://tea.example.org/a")
     assert once == ["https://tea.example.org:8443/a"]
-    assert rewritten(image, "https://tea.example.org", "https://tea.example.org:8443", *once) == once
+    assert rewritten(wordpress, "https://tea.example.org", "https://tea.example.org:8443", *once) == once
 
 
-def test_serialized_values_keep_their_form(image: Image) -> None:
+def test_serialized_values_keep_their_form(wordpress: Image) -> None:
     def string(text: str) -> str:
         return f's:{len(text.encode())}:"{text}";'
 
@@ -212,7 +203,7 @@ def test_serialized_values_keep_their_form(image: Image) -> None:
     after = f'a:3:{{i:0;{string(NEW)}i:1;{string(new_inner)}i:2;O:8:"stdClass":1:{{{string("u")}{string(NEW)}}}}}'
     foreign = f'C:7:"Foreign":{len(OLD)}:{{{OLD}}}'
     broken = f's:3:"{OLD}";'
-    assert rewritten(image, OLD, NEW, before) == [after]
-    assert rewritten(image, OLD, NEW, f"a:1:{{i:0;{foreign}}}") == [f"a:1:{{i:0;{foreign}}}"]
+    assert rewritten(wordpress, OLD, NEW, before) == [after]
+    assert rewritten(wordpress, OLD, NEW, f"a:1:{{i:0;{foreign}}}") == [f"a:1:{{i:0;{foreign}}}"]
     # What PHP itself cannot read is a text like any other.
-    assert rewritten(image, OLD, NEW, broken) == [f's:3:"{NEW}";']
+    assert rewritten(wordpress, OLD, NEW, broken) == [f's:3:"{NEW}";']

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.containers.image import Image
+from tests.containers.serving import ServingShop, whole_shop
+
 from .rendering import RELEASE, Chart
-from .shop import Shop, running
 
 OLD = f"http://{RELEASE}.127.0.0.1.nip.io"
 NEW = "https://tea.example.org"
@@ -20,9 +21,12 @@ WEB = {"trustedProxies": ["127.0.0.1"], "externalRequests": False}
 
 
 @pytest.fixture(scope="module")
-def moving(chart: Chart, image_root: Path) -> Iterator[Shop]:
+def moving(
+    chart: Chart, wordpress: Image, mariadb: Image, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServingShop]:
     """Return an installed shop at its platform host, with an address in every kind of place."""
-    with running(image_root, chart, {"ingress": PLAIN, "web": WEB}) as shop:
+    values, folder = {"ingress": PLAIN, "web": WEB}, tmp_path_factory.mktemp("moving")
+    with whole_shop(wordpress, mariadb, chart, values, folder) as shop:
         shop.install()
         shop.php(
             "$id = wp_insert_post(['post_title' => 'A', 'post_name' => 'moved', 'post_status' => 'publish',"
@@ -34,7 +38,7 @@ def moving(chart: Chart, image_root: Path) -> Iterator[Shop]:
         yield shop
 
 
-def facts(shop: Shop) -> dict[str, Any]:
+def facts(shop: ServingShop) -> dict[str, Any]:
     (post,) = shop.rows("SELECT ID, post_content, guid FROM wp_posts WHERE post_name = 'moved'")
     nested, plugin, home, site = shop.php(
         f"return [get_post_meta({post['ID']}, 'nested', true), get_option('some_plugin'), home_url(), site_url()];"
@@ -62,7 +66,7 @@ def expected(address: str, guid: str) -> dict[str, Any]:
     }
 
 
-def test_a_new_domain_is_in_everything_and_back_again(moving: Shop) -> None:
+def test_a_new_domain_is_in_everything_and_back_again(moving: ServingShop) -> None:
     before = facts(moving)
     assert before == expected(OLD, before["guid"])
     assert "values rewritten" not in moving.install()
@@ -75,29 +79,29 @@ def test_a_new_domain_is_in_everything_and_back_again(moving: Shop) -> None:
     assert facts(moving) == before
 
 
-def test_a_pod_that_is_killed_while_it_rewrites_is_followed_by_one_that_goes_on(moving: Shop) -> None:
+def test_a_pod_that_is_killed_while_it_rewrites_is_followed_by_one_that_goes_on(moving: ServingShop) -> None:
     before = facts(moving)
     moving.configure(ingress=OWN)
     # As after a kill between two tables: WordPress' own options are new, nothing else is, nobody said it is done.
-    moving.execute("UPDATE wp_options SET option_value = %s WHERE option_name IN ('siteurl', 'home')", NEW)
+    moving.query("UPDATE wp_options SET option_value = %s WHERE option_name IN ('siteurl', 'home')", NEW)
     assert f"the address was {OLD} and is now {NEW}: " in moving.install()
     assert facts(moving) == expected(NEW, before["guid"])
     moving.configure(ingress=PLAIN)
     moving.install()
 
 
-def test_an_install_that_is_older_than_this_step_moves_too(moving: Shop) -> None:
+def test_an_install_that_is_older_than_this_step_moves_too(moving: ServingShop) -> None:
     before = facts(moving)
-    moving.execute("DELETE FROM wp_options WHERE option_name = 'store_address'")
+    moving.query("DELETE FROM wp_options WHERE option_name = 'store_address'")
     moving.configure(ingress=OWN)
     assert f"the address was {OLD} and is now {NEW}: " in moving.install()
     assert facts(moving) == expected(NEW, before["guid"])
 
 
-def test_a_row_that_cannot_be_written_stops_the_step_and_says_so(moving: Shop) -> None:
+def test_a_row_that_cannot_be_written_stops_the_step_and_says_so(moving: ServingShop) -> None:
     moving.configure(ingress=OWN)
     moving.install()
-    moving.execute(
+    moving.query(
         "CREATE TRIGGER no_change BEFORE UPDATE ON wp_postmeta FOR EACH ROW"
         " SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this row'"
     )
@@ -107,5 +111,5 @@ def test_a_row_that_cannot_be_written_stops_the_step_and_says_so(moving: Shop) -
     assert "MariaDB refuses: not this row; nothing is lost, the next start goes on" in done.out
     (address,) = moving.rows("SELECT option_value FROM wp_options WHERE option_name = 'store_address'")
     assert address["option_value"] == NEW
-    moving.execute("DROP TRIGGER no_change")
+    moving.query("DROP TRIGGER no_change")
     assert f"is now {OLD}: " in moving.install()

@@ -7,35 +7,37 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from tests.containers.receiver import Receiver, urls
+from tests.containers.serving import OTHER_IP, RECEIVER_IP, ServingShop
+
 from .rendering import RELEASE
-from .shop import OTHER_IP, RECEIVER_IP, SECRETS, Receiver, Shop, urls
 
 CHANGE = "action.store_product_change"
 VISITOR = "203.0.113.7"
 
 
-def product(shop: Shop, **fields: Any) -> int:
+def product(shop: ServingShop, **fields: Any) -> int:
     return int(shop.rest("POST", "/products", {"name": "Tea", "regular_price": "10", **fields})["id"])
 
 
-def told(shop: Shop, after: int) -> list[tuple[str, dict[str, Any]]]:
+def told(shop: ServingShop, after: int) -> list[tuple[str, dict[str, Any]]]:
     """Return action and changes of each event since."""
     return [(event["payload"]["action"], event["payload"]["changes"]) for event in shop.events(after)]
 
 
 @contextlib.contextmanager
-def plugin(shop: Shop, code: str) -> Iterator[None]:
+def plugin(shop: ServingShop, code: str) -> Iterator[None]:
     """Load a piece of PHP with every request, as somebody's plugin would be."""
     # A name that was never used: the web server's cache takes a file for what it was when it was first read.
-    path = f"/var/www/html/wp-content/mu-plugins/zz-test-{uuid.uuid4().hex}.php"
-    shop.write(path, f"<?php {code}")
+    file = shop.place(f"/var/www/html/wp-content/mu-plugins/zz-test-{uuid.uuid4().hex}.php")
+    file.write_text(f"<?php {code}")
     try:
         yield
     finally:
-        shop.remove(path)
+        file.unlink()
 
 
-def test_each_change_by_rest_says_who_from_where_and_what(shop: Shop) -> None:
+def test_each_change_by_rest_says_who_from_where_and_what(shop: ServingShop) -> None:
     before = shop.last_event()
     tea = product(shop, manage_stock=True, stock_quantity=5)
     shop.rest("PUT", f"/products/{tea}", {"regular_price": "12"})
@@ -65,7 +67,7 @@ def test_each_change_by_rest_says_who_from_where_and_what(shop: Shop) -> None:
         assert "force" not in str(payload)
 
 
-def test_an_address_that_no_trusted_proxy_told_is_not_believed(shop: Shop) -> None:
+def test_an_address_that_no_trusted_proxy_told_is_not_believed(shop: ServingShop) -> None:
     before = shop.last_event()
     # The last address is the one that the trusted proxy added; what stands before it, the visitor made up.
     tea = shop.rest("POST", "/products", {"name": "Tea"}, visitor=f"198.51.100.1, {VISITOR}")["id"]
@@ -73,7 +75,7 @@ def test_an_address_that_no_trusted_proxy_told_is_not_believed(shop: Shop) -> No
     shop.rest("DELETE", f"/products/{tea}?force=true")
 
 
-def test_changes_by_wordpress_own_functions_are_seen_too(shop: Shop) -> None:
+def test_changes_by_wordpress_own_functions_are_seen_too(shop: ServingShop) -> None:
     """What the admin page does besides WooCommerce: titles, categories, pictures, trash, deleting for good."""
     tea = product(shop)
     before = shop.last_event()
@@ -101,7 +103,7 @@ def test_changes_by_wordpress_own_functions_are_seen_too(shop: Shop) -> None:
     assert (actor["login"], actor["via"], actor["ip"], actor["path"]) == ("admin", "cli", None, None)
 
 
-def test_pages_and_posts_are_nobodys_business(shop: Shop) -> None:
+def test_pages_and_posts_are_nobodys_business(shop: ServingShop) -> None:
     before = shop.last_event()
     shop.php(
         "$id = wp_insert_post(['post_type' => 'page', 'post_title' => 'About', 'post_status' => 'publish']);"
@@ -111,7 +113,7 @@ def test_pages_and_posts_are_nobodys_business(shop: Shop) -> None:
     assert told(shop, before) == []
 
 
-def test_an_order_takes_stock_in_the_visitors_name_and_says_which_order(shop: Shop) -> None:
+def test_an_order_takes_stock_in_the_visitors_name_and_says_which_order(shop: ServingShop) -> None:
     tea = product(shop, manage_stock=True, stock_quantity=5)
     before = shop.last_event()
     order = buy(shop, tea, 2, visitor="203.0.113.9")
@@ -136,7 +138,7 @@ def stock_change(event: dict[str, Any]) -> tuple[int, int]:
     return int(change["from"]), int(change["to"])
 
 
-def buy(shop: Shop, product_id: int, quantity: int, *, visitor: str = VISITOR) -> dict[str, Any]:
+def buy(shop: ServingShop, product_id: int, quantity: int, *, visitor: str = VISITOR) -> dict[str, Any]:
     """Place an order as a visitor's browser does; return its answer."""
     _, _, headers = shop.ask("GET", "/wp-json/wc/store/v1/cart")
     token = {"Cart-Token": {name.lower(): value for name, value in headers.items()}["cart-token"]}
@@ -153,7 +155,7 @@ def buy(shop: Shop, product_id: int, quantity: int, *, visitor: str = VISITOR) -
     return dict(data)
 
 
-def test_quick_changes_arrive_one_by_one_signed_and_in_order(shop: Shop, receiver: Receiver) -> None:
+def test_quick_changes_arrive_one_by_one_signed_and_in_order(shop: ServingShop, receiver: Receiver) -> None:
     tea = product(shop)
     for price in ("11", "12", "13"):
         shop.rest("PUT", f"/products/{tea}", {"regular_price": price})
@@ -172,7 +174,7 @@ def test_quick_changes_arrive_one_by_one_signed_and_in_order(shop: Shop, receive
     # WooCommerce's own: the three changes are one, with the last price.
     assert urls(receiver.of("product.created")) == ["product.created"]
     assert [delivery.data["regular_price"] for delivery in receiver.of("product.updated")] == ["13"]
-    assert all(delivery.is_signed() for delivery in receiver.deliveries)
+    assert all(delivery.is_signed(shop.secrets["webhook-secret"]) for delivery in receiver.deliveries)
     assert not any(delivery.is_signed("another secret") for delivery in receiver.deliveries)
     # No request that is neither JSON nor signed: no test request of WooCommerce.
     assert all(delivery.topic for delivery in receiver.deliveries), urls(receiver.deliveries)
@@ -181,7 +183,7 @@ def test_quick_changes_arrive_one_by_one_signed_and_in_order(shop: Shop, receive
     assert (headers["X-WC-Webhook-Resource"], headers["X-WC-Webhook-Event"]) == ("product", "updated")
 
 
-def test_a_product_that_is_deleted_for_good_is_told_by_every_way(shop: Shop, receiver: Receiver) -> None:
+def test_a_product_that_is_deleted_for_good_is_told_by_every_way(shop: ServingShop, receiver: Receiver) -> None:
     by_rest, by_wordpress = product(shop), product(shop)
     shop.cron()
     receiver.deliveries.clear()
@@ -193,7 +195,7 @@ def test_a_product_that_is_deleted_for_good_is_told_by_every_way(shop: Shop, rec
     assert [change.data["action"] for change in receiver.of(CHANGE)] == ["product.deleted", "product.deleted"]
 
 
-def test_nothing_is_lost_while_the_receiver_is_down_or_answers_nonsense(shop: Shop) -> None:
+def test_nothing_is_lost_while_the_receiver_is_down_or_answers_nonsense(shop: ServingShop) -> None:
     shop.settle()
     before = shop.last_event()
     tea = product(shop)
@@ -204,19 +206,19 @@ def test_nothing_is_lost_while_the_receiver_is_down_or_answers_nonsense(shop: Sh
     # It is not asked again at once.
     assert shop.events(before)[0]["next_attempt_at"] is not None
     assert shop.events(before)[0]["attempts"] == 1
-    shop.execute("UPDATE wp_store_outbox SET next_attempt_at = UTC_TIMESTAMP(6) + INTERVAL 1 HOUR WHERE attempts = 1")
+    shop.query("UPDATE wp_store_outbox SET next_attempt_at = UTC_TIMESTAMP(6) + INTERVAL 1 HOUR WHERE attempts = 1")
     shop.cron()
     assert shop.events(before)[0]["attempts"] == 1
 
-    receiver = Receiver(shop)
+    receiver = Receiver(shop.network)
     try:
         for status in (500, 302, 404, 401):
             receiver.answers = [status]
-            shop.execute("UPDATE wp_store_outbox SET next_attempt_at = NULL WHERE state = 'ready'")
+            shop.query("UPDATE wp_store_outbox SET next_attempt_at = NULL WHERE state = 'ready'")
             shop.cron()
             assert [event["state"] for event in shop.events(before)] == ["ready"] * 3, status
         receiver.deliveries.clear()
-        shop.execute("UPDATE wp_store_outbox SET next_attempt_at = NULL WHERE state = 'ready'")
+        shop.query("UPDATE wp_store_outbox SET next_attempt_at = NULL WHERE state = 'ready'")
         shop.cron()
         actions = [change.data["action"] for change in receiver.of(CHANGE)]
         assert actions == ["product.created", "product.updated", "product.deleted"]
@@ -231,7 +233,7 @@ def test_nothing_is_lost_while_the_receiver_is_down_or_answers_nonsense(shop: Sh
 
 
 def test_an_event_that_the_receiver_will_never_take_is_put_aside_after_eight_tries(
-    shop: Shop, receiver: Receiver
+    shop: ServingShop, receiver: Receiver
 ) -> None:
     before = shop.last_event()
     tea = product(shop)
@@ -239,13 +241,15 @@ def test_an_event_that_the_receiver_will_never_take_is_put_aside_after_eight_tri
     for attempt in range(1, 9):
         assert shop.events(before)[0]["state"] == "ready", attempt
         receiver.answers = [422]
-        shop.execute("UPDATE wp_store_outbox SET next_attempt_at = NULL WHERE state = 'ready'")
+        shop.query("UPDATE wp_store_outbox SET next_attempt_at = NULL WHERE state = 'ready'")
         log = shop.cron()
     assert "is put aside after 8 tries: status 422" in log
     assert [event["state"] for event in shop.events(before)] == ["refused", "delivered"]
 
 
-def test_a_process_that_is_killed_in_a_save_leaves_an_event_of_unknown_outcome(shop: Shop, receiver: Receiver) -> None:
+def test_a_process_that_is_killed_in_a_save_leaves_an_event_of_unknown_outcome(
+    shop: ServingShop, receiver: Receiver
+) -> None:
     tea = product(shop)
     shop.settle()
     receiver.deliveries.clear()
@@ -255,14 +259,14 @@ def test_a_process_that_is_killed_in_a_save_leaves_an_event_of_unknown_outcome(s
     assert [event["state"] for event in shop.events(before)] == ["open"]
     shop.cron()
     assert receiver.of(CHANGE) == []
-    shop.execute("UPDATE wp_store_outbox SET occurred_at = occurred_at - INTERVAL 11 MINUTE WHERE state = 'open'")
+    shop.query("UPDATE wp_store_outbox SET occurred_at = occurred_at - INTERVAL 11 MINUTE WHERE state = 'open'")
     shop.cron()
     (change,) = receiver.of(CHANGE)
     assert change.data["outcome"] == "unknown"
     assert change.data["changes"]["regular_price"] == {"from": "10", "to": "99"}
 
 
-def test_a_save_that_ends_in_an_error_is_told_at_once_as_unknown(shop: Shop) -> None:
+def test_a_save_that_ends_in_an_error_is_told_at_once_as_unknown(shop: ServingShop) -> None:
     tea = product(shop)
     before = shop.last_event()
     with plugin(shop, "add_action('woocommerce_update_product', fn () => throw new Exception('broken'), 0);"):
@@ -274,24 +278,26 @@ def test_a_save_that_ends_in_an_error_is_told_at_once_as_unknown(shop: Shop) -> 
     assert (event["state"], event["payload"]["outcome"]) == ("ready", "unknown")
 
 
-def test_the_outbox_makes_itself_where_a_restored_database_has_none(shop: Shop) -> None:
+def test_the_outbox_makes_itself_where_a_restored_database_has_none(shop: ServingShop) -> None:
     shop.settle()
-    shop.execute("DROP TABLE wp_store_outbox")
+    shop.query("DROP TABLE wp_store_outbox")
     tea = product(shop)
     assert [event["payload"]["object"]["id"] for event in shop.events()] == [tea]
 
 
-def test_events_of_another_store_in_a_restored_database_stay_where_they_are(shop: Shop, receiver: Receiver) -> None:
+def test_events_of_another_store_in_a_restored_database_stay_where_they_are(
+    shop: ServingShop, receiver: Receiver
+) -> None:
     before = shop.last_event()
     product(shop)
-    shop.execute("UPDATE wp_store_outbox SET store = 'coffee-bar-p4n9d' WHERE id > %s", before)
+    shop.query("UPDATE wp_store_outbox SET store = 'coffee-bar-p4n9d' WHERE id > %s", before)
     shop.cron()
     assert receiver.of(CHANGE) == []
 
 
-def test_two_senders_at_once_send_nothing_twice(shop: Shop, receiver: Receiver) -> None:
+def test_two_senders_at_once_send_nothing_twice(shop: ServingShop, receiver: Receiver) -> None:
     product(shop)
-    with contextlib.closing(shop.server.connect("wordpress")) as other, other.cursor() as cursor:
+    with contextlib.closing(shop.connection()) as other, other.cursor() as cursor:
         cursor.execute("SELECT GET_LOCK('store-outbox', 0)")
         shop.cron()
         assert receiver.of(CHANGE) == []
@@ -299,14 +305,14 @@ def test_two_senders_at_once_send_nothing_twice(shop: Shop, receiver: Receiver) 
     assert len(receiver.of(CHANGE)) == 1
 
 
-def test_old_events_are_removed_and_numbers_go_on(shop: Shop, receiver: Receiver) -> None:
+def test_old_events_are_removed_and_numbers_go_on(shop: ServingShop, receiver: Receiver) -> None:
     product(shop)
     shop.cron()
-    shop.execute("UPDATE wp_store_outbox SET occurred_at = occurred_at - INTERVAL 31 DAY")
+    shop.query("UPDATE wp_store_outbox SET occurred_at = occurred_at - INTERVAL 31 DAY")
     waiting = shop.last_event()
     receiver.answers = [500] * 9
     product(shop)
-    shop.execute("UPDATE wp_store_outbox SET occurred_at = occurred_at - INTERVAL 31 DAY WHERE id > %s", waiting)
+    shop.query("UPDATE wp_store_outbox SET occurred_at = occurred_at - INTERVAL 31 DAY WHERE id > %s", waiting)
     shop.cron()
     left = shop.events()
     # What waits is never removed, and of the sent ones the newest keeps the count.
@@ -314,14 +320,14 @@ def test_old_events_are_removed_and_numbers_go_on(shop: Shop, receiver: Receiver
     assert len(left) == 1 + len([event for event in left if event["state"] == "delivered"]) <= 2
     receiver.answers = []
     last = receiver.of(CHANGE)[-1].data["sequence"]
-    shop.execute("UPDATE wp_store_outbox SET next_attempt_at = NULL")
+    shop.query("UPDATE wp_store_outbox SET next_attempt_at = NULL")
     product(shop)
     shop.cron()
     assert receiver.of(CHANGE)[-1].data["sequence"] == last + 1
 
 
-def test_wordpress_reaches_the_receiver_and_no_other_private_address(shop: Shop, receiver: Receiver) -> None:
-    strangers = [Receiver(shop, 9001), Receiver(shop, 9000, host=OTHER_IP), Receiver(shop, 80)]
+def test_wordpress_reaches_the_receiver_and_no_other_private_address(shop: ServingShop, receiver: Receiver) -> None:
+    strangers = [Receiver(shop.network, 9001), Receiver(shop.network, 9000, host=OTHER_IP), Receiver(shop.network, 80)]
     addresses = [
         f"http://{RECEIVER_IP}:9000/x", f"http://{RECEIVER_IP}:9001/x", f"http://{OTHER_IP}:9000/x",
         f"http://{RECEIVER_IP}/x", f"https://{RECEIVER_IP}:9000/x", f"http://user@{RECEIVER_IP}:9000/x",
@@ -337,7 +343,7 @@ def test_wordpress_reaches_the_receiver_and_no_other_private_address(shop: Shop,
         stranger.close()
 
 
-def webhooks(shop: Shop) -> list[tuple[str, str, int]]:
+def webhooks(shop: ServingShop) -> list[tuple[str, str, int]]:
     found = shop.rows("SELECT topic, status, failure_count FROM wp_wc_webhooks ORDER BY topic")
     return [(row["topic"], row["status"], row["failure_count"]) for row in found]
 
@@ -345,13 +351,13 @@ def webhooks(shop: Shop) -> list[tuple[str, str, int]]:
 ACTIVE = [("product.created", "active", 0), ("product.deleted", "active", 0), ("product.updated", "active", 0)]
 
 
-def test_a_webhook_survives_more_failures_than_woocommerce_allows(shop: Shop, receiver: Receiver) -> None:
+def test_a_webhook_survives_more_failures_than_woocommerce_allows(shop: ServingShop, receiver: Receiver) -> None:
     tea = product(shop)
     shop.settle()
     for price in range(20, 29):
         receiver.answers = [500] * 9
         shop.rest("PUT", f"/products/{tea}", {"regular_price": str(price)})
-        shop.run("cron", "php", "/etc/store/cron/queue.php")
+        shop.run("cron", "php /etc/store/cron/queue.php")
     assert ("product.updated", "active", 9) in webhooks(shop)
     receiver.answers = []
     shop.settle()
@@ -362,14 +368,14 @@ def test_a_webhook_survives_more_failures_than_woocommerce_allows(shop: Shop, re
 
 
 def test_the_next_install_puts_right_what_was_switched_off_and_changes_nothing_else(
-    shop: Shop, receiver: Receiver
+    shop: ServingShop, receiver: Receiver
 ) -> None:
-    shop.execute("UPDATE wp_wc_webhooks SET failure_count = 0")
+    shop.query("UPDATE wp_wc_webhooks SET failure_count = 0")
     before = shop.rows("SELECT * FROM wp_wc_webhooks ORDER BY webhook_id")
     assert "step-50-webhooks:" not in shop.install()
     assert shop.rows("SELECT * FROM wp_wc_webhooks ORDER BY webhook_id") == before
 
-    shop.execute(
+    shop.query(
         "UPDATE wp_wc_webhooks SET status = 'disabled', failure_count = 6, secret = 'old'"
         " WHERE topic = 'product.updated'"
     )
@@ -377,14 +383,14 @@ def test_the_next_install_puts_right_what_was_switched_off_and_changes_nothing_e
     log = shop.install()
     assert "product.updated is sent to" in log
     assert "secret, status, failure_count put right" in log
-    assert SECRETS["webhook-secret"] not in log
+    assert shop.secrets["webhook-secret"] not in log
     assert webhooks(shop) == ACTIVE
-    assert {row["secret"] for row in shop.rows("SELECT secret FROM wp_wc_webhooks")} == {SECRETS["webhook-secret"]}
+    assert {row["secret"] for row in shop.rows("SELECT secret FROM wp_wc_webhooks")} == {shop.secrets["webhook-secret"]}
     # Registering asks nobody anything.
     assert receiver.deliveries == []
 
 
-def test_without_a_receiver_nothing_is_registered_and_nothing_leaves(shop: Shop, receiver: Receiver) -> None:
+def test_without_a_receiver_nothing_is_registered_and_nothing_leaves(shop: ServingShop, receiver: Receiver) -> None:
     url = shop.values["webhooks"]["receiverUrl"]
     try:
         shop.configure(webhooks={"receiverUrl": ""})
@@ -404,22 +410,22 @@ def test_without_a_receiver_nothing_is_registered_and_nothing_leaves(shop: Shop,
     assert len(receiver.of(CHANGE)) == 1
 
 
-def test_who_may_manage_the_shop_sees_what_waits_and_nobody_else(shop: Shop) -> None:
+def test_who_may_manage_the_shop_sees_what_waits_and_nobody_else(shop: ServingShop) -> None:
     shop.settle()
     product(shop)
     path = "/wp-json/store-platform/v1/health"
     status, data, _ = shop.ask("GET", path, password=shop.application_password)
     assert (status, data["events"]["pending"], data["events"]["receiver"]) == (200, 1, True)
-    shop.execute("UPDATE wp_store_outbox SET occurred_at = occurred_at - INTERVAL 1 HOUR WHERE state = 'ready'")
+    shop.query("UPDATE wp_store_outbox SET occurred_at = occurred_at - INTERVAL 1 HOUR WHERE state = 'ready'")
     _, data, _ = shop.ask("GET", path, password=shop.application_password)
     assert any("1 events of products wait" in problem for problem in data["problems"])
     assert shop.ask("GET", path)[0] == 401
 
 
-def test_no_secret_stands_in_the_log_or_in_what_is_sent(shop: Shop, receiver: Receiver) -> None:
+def test_no_secret_stands_in_the_log_or_in_what_is_sent(shop: ServingShop, receiver: Receiver) -> None:
     product(shop)
     log = shop.install() + shop.cron() + shop.web_log()
     assert receiver.deliveries != []
-    for name, secret in SECRETS.items():
+    for name, secret in shop.secrets.items():
         assert secret not in log, name
         assert all(secret.encode() not in delivery.body for delivery in receiver.deliveries), name

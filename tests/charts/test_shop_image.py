@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from cli.main import stores
 from stacks.desired import environment_values, merge
-from tests.sandbox.images.container import Done, Image, volume
+from tests.containers.image import Done, Image, Mount, volume
 
 from .rendering import Chart
 
@@ -47,7 +47,8 @@ def bake(wordpress: Image, tmp_path: Path) -> Callable[..., Done]:
     """Return a runner of what the Containerfile runs, with these build arguments."""
 
     def run(**arguments: str) -> Done:
-        folder = volume(tmp_path, "/bake", 33)
+        folder = tmp_path / "copied"
+        folder.mkdir()
         sources = re.search(r"^COPY (.*) /bake/$", CONTAINERFILE, re.MULTILINE)
         assert sources is not None
         for source in sources[1].split():
@@ -56,11 +57,10 @@ def bake(wordpress: Image, tmp_path: Path) -> Callable[..., Done]:
             volume(tmp_path, f"/usr/src/wordpress/wp-content/{place}", 33)
         content = {"WOOCOMMERCE_VERSION": "11.0.1", "STOREFRONT_VERSION": "4.6.2"}
         content |= {"PLUGIN": PLUGIN.format(version="11.0.1"), "THEME": THEME.format(version="4.6.2"), **arguments}
-        (wordpress.root / "bake").mkdir(exist_ok=True)
-        (wordpress.root / "var/lib/store").mkdir(exist_ok=True)
-        places = ["/usr/src/wordpress/wp-content", "/var/lib/store", "/bake", "/tmp"]  # noqa: S108
-        volume(tmp_path, "/usr/src/wordpress/wp-content", 33)
-        return wordpress.run(BAKE, user=33, writable=places, environment=content, volumes=tmp_path)
+        mounts = [Mount(folder, "/bake", read_only=True), Mount(volume(tmp_path, "/packages", 33), "/var/lib/store")]
+        mounts.append(Mount(volume(tmp_path, "/usr/src/wordpress/wp-content", 33), "/usr/src/wordpress/wp-content"))
+        writable = ["/tmp"]  # noqa: S108 - in the container
+        return wordpress.run(BAKE, user=33, writable=writable, mounts=mounts, environment=content)
 
     return run
 

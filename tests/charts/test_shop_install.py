@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.images.container import Image
+from tests.containers.database import DatabaseServer
+from tests.containers.image import Image
+from tests.containers.network import Network
+from tests.containers.pod import Pod, Shop
 
-from .pod import DatabaseServer, Pod, Shop
 from .rendering import VALUES, Chart, Rendered, merged
 
 # As charts/store/files/install/lib.php ends where no further try makes it better.
@@ -115,7 +117,7 @@ def entry(url: str, content: bytes, slug: str = "own", version: str = "1.0") -> 
 class Publisher:
     """Serves archives inside the shops' network, and counts who asks."""
 
-    def __init__(self, folder: Path, network: int) -> None:
+    def __init__(self, folder: Path, network: Network) -> None:
         self.folder = folder
         self.log = folder / "log"
         script = (
@@ -133,7 +135,7 @@ class Publisher:
             "print(s.server_port,flush=True); s.serve_forever()\n"
         )
         self.process = subprocess.Popen(
-            ["nsenter", f"--net=/proc/{network}/ns/net", "python3", "-c", script], cwd=folder, stdout=subprocess.PIPE
+            ["nsenter", f"--net={network.path}", "python3", "-c", script], cwd=folder, stdout=subprocess.PIPE
         )
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from .mail_sink import MailSink, server_context
-from .shop import RECEIVER_IP, SECRETS, Shop
+from tests.containers.mail_sink import MailSink, server_context
+from tests.containers.serving import RECEIVER_IP, ServingShop
+
 from .test_shop_events import buy, product
 
 PORT = 2525
@@ -36,17 +37,19 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def mail_of(shop: Shop, certificates: tuple[Path, Path]) -> Iterator[Any]:
+def mail_of(shop: ServingShop, certificates: tuple[Path, Path]) -> Iterator[Any]:
     """Return a maker of mail servers, each with the shop set up to use it."""
     with contextlib.ExitStack() as stack:
 
         def make(*, trusted: bool = True, starttls: bool = True, offers_tls: bool = True, **smtp: Any) -> MailSink:
             context = server_context(*certificates) if offers_tls else None
-            listening = shop.listen(RECEIVER_IP, PORT)
-            sink = MailSink(listening, context, starttls=starttls, user="shops", password=SECRETS["smtp-password"])
+            listening = shop.network.listen(RECEIVER_IP, PORT)
+            sink = MailSink(
+                listening, context, starttls=starttls, user="shops", password=shop.shop.secret("smtp-password")
+            )
             stack.callback(sink.close)
             authority = certificates[0].read_text() if trusted else ""
-            shop.config_maps = {"authorities": {"ca.crt": authority}}
+            shop.shop.config_maps["authorities"] = {"ca.crt": authority}
             shop.configure(
                 mail={
                     "smtp": {
@@ -65,7 +68,7 @@ def mail_of(shop: Shop, certificates: tuple[Path, Path]) -> Iterator[Any]:
     shop.configure(mail={})
 
 
-def test_the_mails_of_an_order_arrive_encrypted_and_from_who_the_server_wants(shop: Shop, mail_of: Any) -> None:
+def test_the_mails_of_an_order_arrive_encrypted_and_from_who_the_server_wants(shop: ServingShop, mail_of: Any) -> None:
     sink = mail_of(**{"from": "shops@example.com", "fromName": "Tea House"})
     order = buy(shop, product(shop), 1)
     mails = {mail.recipients[0]: mail for mail in sink.mails}
@@ -78,7 +81,7 @@ def test_the_mails_of_an_order_arrive_encrypted_and_from_who_the_server_wants(sh
     assert f"#{order['order_id']}" in mails["admin@example.com"].message["Subject"]
 
 
-def test_tls_from_the_first_byte_works_too(shop: Shop, mail_of: Any) -> None:
+def test_tls_from_the_first_byte_works_too(shop: ServingShop, mail_of: Any) -> None:
     sink = mail_of(starttls=False, encryption="tls")
     assert shop.php("return wp_mail('ann@example.com', 'Subject', 'Text');") is True
     assert [mail.encrypted for mail in sink.mails] == [True]
@@ -86,7 +89,7 @@ def test_tls_from_the_first_byte_works_too(shop: Shop, mail_of: Any) -> None:
 
 @pytest.mark.parametrize("flaw", ["an authority that nobody knows", "no encryption on offer"])
 def test_a_server_that_cannot_be_trusted_gets_neither_mail_nor_password_and_the_order_stands(
-    shop: Shop, mail_of: Any, flaw: str
+    shop: ServingShop, mail_of: Any, flaw: str
 ) -> None:
     sink = mail_of(trusted=False) if "authority" in flaw else mail_of(offers_tls=False)
     order = buy(shop, product(shop), 1)
@@ -96,27 +99,27 @@ def test_a_server_that_cannot_be_trusted_gets_neither_mail_nor_password_and_the_
     assert sink.refused_passwords == 0
     log = shop.web_log()
     assert f"store mail: a mail was not sent by {RECEIVER_IP}:{PORT}" in log
-    assert SECRETS["smtp-password"] not in log
+    assert shop.shop.secret("smtp-password") not in log
     assert "ann@example.com" not in log
     _, health, _ = shop.ask("GET", HEALTH, password=shop.application_password)
     assert any("The last mail was not sent" in problem for problem in health["problems"])
 
 
-def test_a_wrong_password_is_told_without_it(shop: Shop, mail_of: Any) -> None:
+def test_a_wrong_password_is_told_without_it(shop: ServingShop, mail_of: Any) -> None:
     sink = mail_of()
     sink.password = "another"
     assert shop.php("return wp_mail('ann@example.com', 'Subject', 'Text');") is False
     assert sink.refused_passwords > 0
     _, health, _ = shop.ask("GET", HEALTH, password=shop.application_password)
     assert "authenticate" in health["mail"]["last_failure"]
-    sink.password = SECRETS["smtp-password"]
+    sink.password = shop.shop.secret("smtp-password")
     # The first mail that leaves ends the complaint.
     assert shop.php("return wp_mail('ann@example.com', 'Subject', 'Text');") is True
     _, health, _ = shop.ask("GET", HEALTH, password=shop.application_password)
     assert health["mail"]["last_failure"] is None
 
 
-def test_without_a_mail_server_an_order_stands_and_the_administrator_is_told(shop: Shop) -> None:
+def test_without_a_mail_server_an_order_stands_and_the_administrator_is_told(shop: ServingShop) -> None:
     order = buy(shop, product(shop), 1)
     assert order["status"] == "processing"
     assert "there is no mail server; set mail.smtp.host" in shop.web_log()

@@ -9,48 +9,49 @@ from typing import Any
 
 import pytest
 
-from .shop import Done, Shop
+from tests.containers.image import Done
+from tests.containers.serving import ServingShop
 
 DUE = 10
 OLDER = "older-pod"
 
 
-def beat(shop: Shop) -> int:
-    return shop.run("cron", "php", "/etc/store/schema/heartbeat.php").code
+def beat(shop: ServingShop) -> int:
+    return shop.run("cron", "php /etc/store/schema/heartbeat.php").code
 
 
-def update(shop: Shop) -> Done:
-    return shop.run("cron", "php", "/etc/store/schema/update.php", timeout_s=300)
+def update(shop: ServingShop) -> Done:
+    return shop.run("cron", "php /etc/store/schema/update.php", timeout_s=300)
 
 
-def state(shop: Shop) -> dict[str, Any]:
-    done = shop.run("cron", "php", "/etc/store/schema/state.php")
+def state(shop: ServingShop) -> dict[str, Any]:
+    done = shop.run("cron", "php /etc/store/schema/state.php")
     assert done.code == 0, done
     return dict(json.loads(done.out.strip().splitlines()[-1]))
 
 
-def option(shop: Shop, name: str) -> str:
+def option(shop: ServingShop, name: str) -> str:
     (row,) = shop.rows("SELECT option_value FROM wp_options WHERE option_name = %s", name)
     return str(row["option_value"])
 
 
-def set_option(shop: Shop, name: str, value: str) -> None:
-    shop.execute("UPDATE wp_options SET option_value = %s WHERE option_name = %s", value, name)
+def set_option(shop: ServingShop, name: str, value: str) -> None:
+    shop.query("UPDATE wp_options SET option_value = %s WHERE option_name = %s", value, name)
 
 
-def environment(shop: Shop) -> dict[str, str]:
-    return {entry["name"]: entry["value"] for entry in shop.rendered.container("cron")["env"]}
+def environment(shop: ServingShop) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in shop.pod.rendered.container("cron")["env"]}
 
 
-def other_pod(shop: Shop, *, seen_s_ago: int, wordpress_db: int = 60421) -> None:
-    shop.execute(
+def other_pod(shop: ServingShop, *, seen_s_ago: int, wordpress_db: int = 60421) -> None:
+    shop.query(
         "REPLACE INTO wp_store_pods VALUES (%s, 'old', '6.8.3', %s, NULL, UNIX_TIMESTAMP() - %s)",
         OLDER, wordpress_db, seen_s_ago,
     )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def as_new(shop: Shop) -> Iterator[None]:
+def as_new(shop: ServingShop) -> Iterator[None]:
     """Leave the shop's database at the version of its code, with no other pod."""
     assert beat(shop) == 0
     names = ("db_version", "woocommerce_version", "woocommerce_db_version")
@@ -58,11 +59,11 @@ def as_new(shop: Shop) -> Iterator[None]:
     yield
     for name, value in before.items():
         set_option(shop, name, value)
-    shop.execute("DELETE FROM wp_store_pods WHERE pod = %s", OLDER)
-    shop.execute("UPDATE wp_store_images SET failure = NULL")
+    shop.query("DELETE FROM wp_store_pods WHERE pod = %s", OLDER)
+    shop.query("UPDATE wp_store_images SET failure = NULL")
 
 
-def test_a_heartbeat_says_what_the_pod_is_and_what_database_its_image_needs(shop: Shop) -> None:
+def test_a_heartbeat_says_what_the_pod_is_and_what_database_its_image_needs(shop: ServingShop) -> None:
     (pod,) = shop.rows("SELECT *, UNIX_TIMESTAMP() - seen_at AS ago FROM wp_store_pods")
     (image,) = shop.rows("SELECT * FROM wp_store_images")
     assert str(pod["wordpress_db"]) == option(shop, "db_version")
@@ -74,7 +75,7 @@ def test_a_heartbeat_says_what_the_pod_is_and_what_database_its_image_needs(shop
     assert told["code"]["wordpress_db"] == told["database"]["wordpress_db"]
 
 
-def test_an_older_database_is_brought_up_to_date_by_wordpress_own_updater(shop: Shop) -> None:
+def test_an_older_database_is_brought_up_to_date_by_wordpress_own_updater(shop: ServingShop) -> None:
     now = option(shop, "db_version")
     set_option(shop, "db_version", "60421")
     assert state(shop)["pending"] == [f"WordPress 60421 -> {now}"]
@@ -85,7 +86,7 @@ def test_an_older_database_is_brought_up_to_date_by_wordpress_own_updater(shop: 
     assert beat(shop) == 0
 
 
-def test_nothing_is_updated_while_a_pod_of_another_version_may_still_serve(shop: Shop) -> None:
+def test_nothing_is_updated_while_a_pod_of_another_version_may_still_serve(shop: ServingShop) -> None:
     gone_s = int(environment(shop)["STORE_POD_GONE_SECONDS"])
     set_option(shop, "db_version", "60421")
     other_pod(shop, seen_s_ago=gone_s - 10)
@@ -97,24 +98,24 @@ def test_nothing_is_updated_while_a_pod_of_another_version_may_still_serve(shop:
     assert beat(shop) == DUE
 
 
-def test_pods_of_the_same_version_wait_for_nobody(shop: Shop) -> None:
+def test_pods_of_the_same_version_wait_for_nobody(shop: ServingShop) -> None:
     (pod,) = shop.rows("SELECT * FROM wp_store_pods")
     set_option(shop, "db_version", "60421")
-    shop.execute(
+    shop.query(
         "REPLACE INTO wp_store_pods SELECT %s, image, wordpress, wordpress_db, woocommerce, seen_at FROM wp_store_pods"
         " WHERE pod = %s", OLDER, pod["pod"],
     )  # fmt: skip
     assert beat(shop) == DUE
 
 
-def test_a_database_that_is_newer_than_the_code_is_left_alone(shop: Shop) -> None:
+def test_a_database_that_is_newer_than_the_code_is_left_alone(shop: ServingShop) -> None:
     set_option(shop, "db_version", "99999")
     assert beat(shop) == 0
     assert update(shop).code == 0
     assert option(shop, "db_version") == "99999"
 
 
-def test_no_page_view_updates_woocommerce_but_the_pod_does(shop: Shop) -> None:
+def test_no_page_view_updates_woocommerce_but_the_pod_does(shop: ServingShop) -> None:
     now = option(shop, "woocommerce_version")
     for name in ("woocommerce_version", "woocommerce_db_version"):
         set_option(shop, name, "10.9.0")
@@ -127,14 +128,14 @@ def test_no_page_view_updates_woocommerce_but_the_pod_does(shop: Shop) -> None:
     assert state(shop)["pending"] == []
 
 
-def test_an_update_that_fails_is_told_and_the_shop_serves(shop: Shop) -> None:
+def test_an_update_that_fails_is_told_and_the_shop_serves(shop: ServingShop) -> None:
     set_option(shop, "db_version", "60421")
-    path = "/var/www/html/wp-content/mu-plugins/zz-test.php"
-    shop.write(path, "<?php if (defined('WP_INSTALLING')) { fwrite(STDERR, \"no such table\\n\"); exit(1); }")
+    file = shop.place("/var/www/html/wp-content/mu-plugins/zz-test.php")
+    file.write_text("<?php if (defined('WP_INSTALLING')) { fwrite(STDERR, \"no such table\\n\"); exit(1); }")
     try:
         done = update(shop)
     finally:
-        shop.remove(path)
+        file.unlink()
     assert done.code == 1, done
     assert option(shop, "db_version") == "60421"
     assert "ended before its last line" in state(shop)["failure"]
@@ -143,9 +144,9 @@ def test_an_update_that_fails_is_told_and_the_shop_serves(shop: Shop) -> None:
     assert state(shop)["failure"] is None
 
 
-def test_an_update_waits_for_a_pod_that_sets_itself_up(shop: Shop) -> None:
+def test_an_update_waits_for_a_pod_that_sets_itself_up(shop: ServingShop) -> None:
     set_option(shop, "db_version", "60421")
-    with contextlib.closing(shop.server.connect("wordpress")) as connection, connection.cursor() as cursor:
+    with contextlib.closing(shop.connection()) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT GET_LOCK('store-install', 0)")
         assert cursor.fetchone()[0] == 1
         done = update(shop)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .container import Done, Image, volume
+from tests.containers.image import Done, Image, volume
 
 USER = 999
 WRITABLE = ("/tmp", "/run/mysqld", "/var/lib/mysql")  # noqa: S108

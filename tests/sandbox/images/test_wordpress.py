@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from .container import Done, Image, volume
+from tests.containers.image import Done, Image, volume
 
 USER = 33
 CODE = "/var/www/html"

@@ -1,7 +1,4 @@
-"""A container without a container runtime: namespaces, a read-only root, no capabilities, nobody's user.
-
-As close to the chart's pods as a test needs, and quick: no cluster, no image store.
-"""
+"""A container without a container runtime: namespaces, a read-only root, no capabilities, nobody's user."""
 
 from __future__ import annotations
 
@@ -15,7 +12,9 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from .network import Network
 
 # Makes the root, gives up all rights, and becomes the command. $1: root, $2: user, $3: writable folders.
 # MOUNTS: a line for each further mount, "source place ro|rw"; the place is made where it is missing, as a kubelet does.
@@ -81,7 +80,7 @@ class Contained(subprocess.Popen[bytes]):
     """
 
     def kill(self) -> None:
-        """End the first process of the namespaces, and with it all others; then this one."""
+        """End the first process of the namespaces, and with it all others. This one ends after them, by itself."""
         try:
             children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         except OSError:
@@ -89,7 +88,18 @@ class Contained(subprocess.Popen[bytes]):
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(child), signal.SIGKILL)
-        super().kill()
+        if not children:
+            super().kill()
+
+    def ended(self, timeout_s: float) -> Done:
+        """Return how it ended, with its output and its errors in one text. Raises TimeoutExpired; it is over then."""
+        try:
+            out, _ = self.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.communicate()
+            raise
+        return Done(self.returncode, out.decode(errors="replace"))
 
 
 @dataclass(frozen=True)
@@ -97,55 +107,38 @@ class Image:
     """An image's files, unpacked, and its configuration."""
 
     root: Path
-    config: Mapping[str, object]
+    config: Mapping[str, Any]
 
     def start(
         self,
         command: Sequence[str],
         *,
         user: int,
-        mounts: Sequence[Mount],
-        environment: Mapping[str, str],
-        network: int,
+        writable: Sequence[str] = (),
+        volumes: Path | None = None,
+        mounts: Sequence[Mount] = (),
+        environment: Mapping[str, str] | None = None,
+        network: Network | None = None,
         output: int | IO[bytes] = subprocess.PIPE,
-    ) -> subprocess.Popen[bytes]:
-        """Start a command in the network of the process `network`; killing what is returned ends all of it.
+    ) -> Contained:
+        """Start a command; killing what is returned ends all of it.
 
-        What it says goes to `output`, its errors too. The working folder is the root: begin with a `cd`.
+        Each of `writable` is an empty folder, or the folder or file that `volumes` holds under the same path. `network`
+        None: one of its own. What it says goes to `output`, its errors too. The working folder is the root.
         """
-        variables = dict(entry.split("=", 1) for entry in self.config.get("Env", ()))  # type: ignore[attr-defined]
+        enter = ["unshare", "--net"] if network is None else ["nsenter", f"--net={network.path}", "unshare"]
+        apart = [*enter, "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "container"]
         lines = "".join(f"{mount.source} {mount.place} {'ro' if mount.read_only else 'rw'}\n" for mount in mounts)
-        enter = ["nsenter", f"--net=/proc/{network}/ns/net"]
-        apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "container"]
+        own = dict(entry.split("=", 1) for entry in self.config.get("Env", ()))
         return Contained(
-            [*enter, *apart, str(self.root), str(user), "", *command],
-            env={**variables, **environment, "VOLUMES": "/nonexistent", "MOUNTS": lines},
+            [*apart, str(self.root), str(user), " ".join(writable), *command],
+            env={**own, **(environment or {}), "VOLUMES": str(volumes or "/nonexistent"), "MOUNTS": lines},
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def run(
-        self,
-        script: str,
-        *,
-        user: int,
-        writable: Sequence[str],
-        environment: Mapping[str, str] | None = None,
-        volumes: Path | None = None,
-        timeout_s: float = 120,
-    ) -> Done:
-        """Run a shell script inside, with its output and its errors in one text.
-
-        Each of `writable` is an empty folder, or the folder or file that `volumes` holds under the same path.
-        """
-        variables = dict(entry.split("=", 1) for entry in self.config.get("Env", ()))  # type: ignore[attr-defined]
-        command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "container"]
-        result = subprocess.run(
-            [*command, str(self.root), str(user), " ".join(writable), "/bin/bash", "-c", script],
-            env={**variables, **(environment or {}), "VOLUMES": str(volumes or "/nonexistent")},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s,
-            check=False,
-        )  # fmt: skip
-        return Done(result.returncode, result.stdout)
+    def run(self, script: str, *, timeout_s: float = 120, **how: Any) -> Done:
+        """Run a shell script inside to its end, as `start` would."""
+        return self.start(["/bin/bash", "-c", script], **how).ended(timeout_s)
 
 
 def unpack(archive: Path, folder: Path) -> Image:
@@ -172,7 +165,7 @@ def volume(folder: Path, path: str, user: int) -> Path:
     return place
 
 
-def _member(archive: tarfile.TarFile, name: str):  # type: ignore[no-untyped-def]
+def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     found = archive.extractfile(name)
     assert found is not None, name
     return found

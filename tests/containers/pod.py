@@ -1,4 +1,4 @@
-"""Pods of the rendered chart without a cluster: their containers run in namespaces here, with the real images.
+"""Pods of the rendered chart: their containers run in namespaces here, with the real images.
 
 Volumes, secrets and config maps are folders, made as the chart's objects say: what the chart mounts is what runs.
 """
@@ -6,36 +6,26 @@ Volumes, secrets and config maps are folders, made as the chart's objects say: w
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import secrets
 import shutil
 import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import pymysql
+from tests.charts.rendering import RELEASE, Rendered
 
-from tests.sandbox.images.container import Done, Image, Mount
-
-from .rendering import RELEASE, Rendered
+from .database import DatabaseServer, await_ready
+from .image import Contained, Done, Image, Mount
 
 WEB_USER: Final = 33
-DATABASE_USER: Final = 999
+WEB_PORT: Final = 8080
+CODE: Final = "/var/www/html"
 _TIMEOUT_S: Final = 240
-
-_ASK: Final = """
-import http.client, json, sys
-method, path, headers, body = json.load(sys.stdin)
-connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=60)
-connection.request(method, path, body=body, headers=headers)
-response = connection.getresponse()
-json.dump([response.status, dict(response.getheaders()), response.read().decode(errors="replace")], sys.stdout)
-"""
 
 
 @dataclass(frozen=True)
@@ -51,71 +41,6 @@ class Answer:
         return json.loads(self.body)
 
 
-@contextlib.contextmanager
-def network() -> Iterator[int]:
-    """Give the process id of a network that has nothing but a loopback."""
-    holder = subprocess.Popen(
-        ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec sleep infinity"], stdout=subprocess.PIPE
-    )
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"up\n"
-        yield holder.pid
-    finally:
-        holder.kill()
-        holder.wait()
-        if holder.stdout:
-            holder.stdout.close()
-
-
-@dataclass(frozen=True)
-class DatabaseServer:
-    """MariaDB's image, serving on 127.0.0.1 of a network. Each shop gets a database of its own."""
-
-    network: int
-    socket: Path
-    root_password: str
-
-    def query(self, statement: str, *arguments: object, database: str | None = None) -> list[tuple[Any, ...]]:
-        """Return the rows of one statement."""
-        connection = pymysql.connect(
-            unix_socket=str(self.socket), user="root", password=self.root_password, database=database, autocommit=True,
-            defer_connect=True,
-        )  # fmt: skip
-        try:
-            connection.connect()
-            with connection.cursor() as cursor:
-                cursor.execute(statement, arguments or None)
-                return list(cursor.fetchall())
-        finally:
-            if connection.open:
-                connection.close()
-
-
-@contextlib.contextmanager
-def database_server(image: Image, folder: Path) -> Iterator[DatabaseServer]:
-    """Serve MariaDB until the context ends."""
-    password = secrets.token_hex(8)
-    mounts = []
-    for place in ("/var/lib/mysql", "/run/mysqld", "/tmp"):  # noqa: S108
-        source = folder / place.strip("/").replace("/", "-")
-        source.mkdir(parents=True)
-        os.chown(source, DATABASE_USER, DATABASE_USER)
-        mounts.append(Mount(source, place))
-    fast = ["--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--skip-innodb-doublewrite"]
-    command = ["docker-entrypoint.sh", "mariadbd", *fast, "--innodb-buffer-pool-size=64M", "--skip-name-resolve"]
-    settings = {"MARIADB_ROOT_PASSWORD": password, "MARIADB_INITDB_SKIP_TZINFO": "1"}
-    with network() as net, (folder / "log").open("wb") as log:
-        process = image.start(command, user=DATABASE_USER, mounts=mounts, environment=settings, network=net, output=log)
-        server = DatabaseServer(net, folder / "run-mysqld" / "mysqld.sock", password)
-        try:
-            _await(process, lambda: _answers(server), folder / "log")
-            yield server
-        finally:
-            process.kill()
-            process.wait()
-
-
 @dataclass
 class Shop:
     """One shop's volumes and secrets, whose pods come and go."""
@@ -125,15 +50,26 @@ class Shop:
     folder: Path
     rendered: Rendered
     database: str
+    own_mounts: tuple[Mount, ...] = ()
+    """What a test puts into every container beside what the chart does."""
+    config_maps: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """ConfigMaps that are not the chart's own, by name."""
 
     @classmethod
-    def new(cls, image: Image, server: DatabaseServer, folder: Path, rendered: Rendered) -> Shop:
+    def new(
+        cls,
+        image: Image,
+        server: DatabaseServer,
+        folder: Path,
+        rendered: Rendered,
+        *,
+        own_mounts: tuple[Mount, ...] = (),
+    ) -> Shop:
         """Return a shop with nothing in its volumes and database."""
-        shop = cls(image, server, folder, rendered, f"shop_{secrets.token_hex(4)}")
+        shop = cls(image, server, folder, rendered, f"shop_{secrets.token_hex(4)}", own_mounts)
         server.query(f"CREATE DATABASE {shop.database} CHARACTER SET utf8mb4")
-        user = f"'{shop.database}'@'%%'"
-        server.query(f"CREATE USER {user} IDENTIFIED BY %s", shop.secret("mariadb-password"))
-        server.query(f"GRANT ALL ON {shop.database}.* TO {user.replace('%%', '%')}")
+        server.query(f"CREATE USER {shop.database} IDENTIFIED BY %s", shop.secret("mariadb-password"))
+        server.query(f"GRANT ALL ON {shop.database}.* TO {shop.database}")
         return shop
 
     def secret(self, key: str) -> str:
@@ -144,9 +80,18 @@ class Shop:
             file.write_text(secrets.token_hex(12))
         return file.read_text()
 
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """Return every key of the credentials that a pod of the shop has had."""
+        return {file.name: file.read_text() for file in (self.folder / "credentials").iterdir()}
+
     def query(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         """Return the rows of one statement in the shop's database."""
         return self.server.query(statement, *arguments, database=self.database)
+
+    def rows(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
+        """Return the rows of one statement in the shop's database, by the names of their columns."""
+        return self.server.rows(statement, *arguments, database=self.database)
 
     def option(self, name: str) -> str | None:
         """Return an option of WordPress as it is stored."""
@@ -171,6 +116,7 @@ class Pod:
     shop: Shop
     rendered: Rendered
     folder: Path
+    _web: Contained | None = None
 
     def set_up(self) -> Done:
         """Run the init containers one after another, and return how the last one ended that ran."""
@@ -191,12 +137,13 @@ class Pod:
         code = self.folder / "code"
         filled = self.shop.image.root.parent / "filled"
         persistent = any(mount["mountPath"].endswith("/wp-content") for mount in self._container(first)["volumeMounts"])
-        if persistent or not filled.exists():
+        special = persistent or bool(self.shop.own_mounts)
+        if special or not filled.exists():
             done = self.run(first)
             assert done.code == 0, done
-        if not persistent and not filled.exists():
+        if not special and not filled.exists():
             subprocess.run(["cp", "-a", code, filled], check=True)
-        elif not persistent:
+        elif not special:
             self.folder.mkdir(parents=True, exist_ok=True)
             subprocess.run(["cp", "-al", filled, code], check=True)
 
@@ -206,70 +153,99 @@ class Pod:
         spec: Mapping[str, Any] = self.rendered.pods()["wordpress"]["spec"]
         return spec
 
-    def run(self, name: str, script: str | None = None, *, timeout_s: float = _TIMEOUT_S) -> Done:
-        """Run a container to its end; `script` instead of its own command."""
-        process = self.start(name, script)
-        try:
-            out, _ = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise
-        return Done(process.returncode, out.decode(errors="replace"))
+    def run(self, name: str, script: str | None = None, *, timeout_s: float = _TIMEOUT_S, **variables: str) -> Done:
+        """Run a container to its end; `script` instead of its own command, `variables` beside its own."""
+        return self.start(name, script, **variables).ended(timeout_s)
 
     def php(self, code: str) -> Done:
         """Run PHP code inside WordPress, as its web container would."""
         settings = "$_SERVER['HTTP_HOST'] = parse_url(getenv('WP_URL') ?: 'http://localhost', PHP_URL_HOST);"
         return self.run("wordpress", f"exec php <<'PHP'\n<?php {settings} require 'wp-load.php';\n{code}\nPHP\n")
 
-    def start(self, name: str, script: str | None = None, *, output: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+    def start(
+        self, name: str, script: str | None = None, *, output: int = subprocess.PIPE, **variables: str
+    ) -> Contained:
         """Start a container; what it says can be read from the process."""
-        container = self._container(name)
+        container, own = self._container(name), self.shop.image.config
+        command = container.get("command") or [*own["Entrypoint"], *own["Cmd"]]
         if script is not None:
             command = ["/bin/bash", "-c", script]
-        else:
-            own = self.shop.image.config
-            command = container.get("command") or [*own["Entrypoint"], *own["Cmd"]]  # type: ignore[misc]
-        folder = container.get("workingDir") or self.shop.image.config["WorkingDir"]
+        folder = container.get("workingDir") or own["WorkingDir"]
         environment = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
         environment |= {"WORDPRESS_DB_HOST": "127.0.0.1", "WORDPRESS_DB_NAME": self.shop.database}
-        environment["WORDPRESS_DB_USER"] = self.shop.database
+        environment |= {"WORDPRESS_DB_USER": self.shop.database, **variables}
         return self.shop.image.start(
             ["/bin/bash", "-c", f'cd {folder} && exec "$@"', "container", *command], user=WEB_USER,
-            mounts=self._mounts(container), environment=environment, network=self.shop.server.network, output=output,
+            mounts=[*self._mounts(container), *self.shop.own_mounts], environment=environment,
+            network=self.shop.server.network, output=output,
         )  # fmt: skip
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Pod]:
         """Serve HTTP until the context ends."""
-        log = self.folder / "web.log"
-        with log.open("wb") as output:
-            os.fchown(output.fileno(), WEB_USER, WEB_USER)  # Apache opens what its streams are by their names
-            process = self.start("wordpress", output=output.fileno())
+        self.serve()
         try:
-            _await(process, lambda: self.ask("/.store/alive") is not None, log)
             yield self
         finally:
-            process.kill()
-            process.wait()
+            self.end()
+
+    def serve(self) -> None:
+        """Start the web server, and wait until it answers."""
+        with self.web_log.open("ab") as output:
+            os.fchown(output.fileno(), WEB_USER, WEB_USER)  # Apache opens what its streams are by their names
+            self._web = self.start("wordpress", output=output.fileno())
+        await_ready(self._web, lambda: self.ask("/.store/alive") is not None, self.web_log)
+
+    def end(self) -> None:
+        """Serve no more."""
+        if self._web is not None:
+            self._web.kill()
+            self._web.wait()
+        self._web = None
+
+    def follow(self, rendered: Rendered) -> None:
+        """Be the pod of a changed chart, as the one that takes this one's place is; its folders stay filled."""
+        if rendered.pod_digests()["wordpress"] == self.rendered.pod_digests()["wordpress"]:
+            return
+        serves = self._web is not None
+        self.end()
+        for volume in self.spec["volumes"]:
+            if "configMap" in volume or "secret" in volume:
+                shutil.rmtree(self.folder / volume["name"], ignore_errors=True)
+        self.rendered = self.shop.rendered = rendered
+        if serves:
+            self.serve()
+
+    @property
+    def web_log(self) -> Path:
+        """What Apache and PHP have logged."""
+        return self.folder / "web.log"
+
+    def place(self, path: str, container: str) -> Path:
+        """Return what lies at a path in a container, of what is mounted there."""
+        mounts = [
+            mount for mount in self._mounts(self._container(container)) if f"{path}/".startswith(f"{mount.place}/")
+        ]
+        nearest = max(mounts, key=lambda mount: len(mount.place))
+        return nearest.source / path.removeprefix(nearest.place).removeprefix("/")
 
     def ask(
         self, path: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, body: Any = None
     ) -> Answer | None:
         """Return what the web server answers, as the ingress controller would ask; None if nobody listens."""
-        own = {header["name"]: header["value"] for header in self._probe_headers()}
+        asked = {header["name"]: header["value"] for header in self._probe_headers()}
         if body is not None:
-            own["Content-Type"] = "application/json"
-        asked = [method, path, {**own, **(headers or {})}, None if body is None else json.dumps(body)]
-        result = subprocess.run(
-            ["nsenter", f"--net=/proc/{self.shop.server.network}/ns/net", sys.executable, "-c", _ASK],
-            input=json.dumps(asked), capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if result.returncode != 0:
-            assert "ConnectionRefused" in result.stderr, result.stderr
+            asked["Content-Type"] = "application/json"
+        connection = http.client.HTTPConnection("127.0.0.1", WEB_PORT)
+        try:
+            connection.sock = self.shop.server.network.connect("127.0.0.1", WEB_PORT)
+        except ConnectionRefusedError:
             return None
-        code, got, text = json.loads(result.stdout)
-        return Answer(code, got, text)
+        with contextlib.closing(connection):
+            text = None if body is None else json.dumps(body)
+            connection.request(method, path, body=text, headers={**asked, **(headers or {})})
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read().decode(errors="replace"))
 
     def get(self, path: str, **more: Any) -> Answer:
         """Return what the web server answers, which must be there."""
@@ -313,32 +289,18 @@ class Pod:
 
     def _files(self, volume: Mapping[str, Any]) -> Mapping[str, str]:
         if "configMap" in volume:
-            name = volume["configMap"]["name"].removeprefix(f"{RELEASE}-")
-            data: Mapping[str, str] = self.rendered.one("ConfigMap", name)["data"]
+            name = volume["configMap"]["name"]
+            data = self.shop.config_maps.get(name) or self._config_map(name)
             items = volume["configMap"].get("items")
             return data if items is None else {item["path"]: data[item["key"]] for item in items}
         if "secret" in volume:
             return {item["path"]: self.shop.secret(item["key"]) for item in volume["secret"]["items"]}
         return {}
 
+    def _config_map(self, name: str) -> Mapping[str, str]:
+        data: Mapping[str, str] = self.rendered.one("ConfigMap", name.removeprefix(f"{RELEASE}-"))["data"]
+        return data
+
     def remove(self) -> None:
         """Remove what only this pod had."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _answers(server: DatabaseServer) -> bool:
-    if not server.socket.exists():
-        return False
-    try:
-        # The server that the entrypoint starts to make the root account does not listen on the network.
-        return server.query("SELECT @@skip_networking")[0][0] == 0
-    except pymysql.Error:
-        return False
-
-
-def _await(process: subprocess.Popen[bytes], ready: Any, log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not ready():
-        assert process.poll() is None, f"it ended:\n{log.read_text(errors='replace')}"
-        assert time.monotonic() < deadline, f"not ready:\n{log.read_text(errors='replace')}"
-        time.sleep(0.1)
