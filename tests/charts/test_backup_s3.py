@@ -22,10 +22,10 @@ from stacks.cluster import Cluster
 from stacks.desired import environment_values, merge
 from stacks.errors import StoreFailedError
 from stacks.platform_key import PlatformKey
-from tests.sandbox.images.container import Image, Mount, unpack
+from tests.containers.image import Image, Mount, unpack
+from tests.containers.job_pod import Ended, Pod
+from tests.containers.object_store import URL, ObjectStore, object_store
 
-from .job_pod import Ended, Pod
-from .object_store import URL, ObjectStore, object_store
 from .rendering import RELEASE, ROOT, Chart, Rendered
 
 ACCESS: Final = "backup-access"

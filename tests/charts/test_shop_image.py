@@ -47,8 +47,7 @@ def bake(wordpress: Image, tmp_path: Path) -> Callable[..., Done]:
     """Return a runner of what the Containerfile runs, with these build arguments."""
 
     def run(**arguments: str) -> Done:
-        folder = tmp_path / "copied"
-        folder.mkdir()
+        folder = volume(tmp_path, "/copied", 33)
         sources = re.search(r"^COPY (.*) /bake/$", CONTAINERFILE, re.MULTILINE)
         assert sources is not None
         for source in sources[1].split():
@@ -57,7 +56,7 @@ def bake(wordpress: Image, tmp_path: Path) -> Callable[..., Done]:
             volume(tmp_path, f"/usr/src/wordpress/wp-content/{place}", 33)
         content = {"WOOCOMMERCE_VERSION": "11.0.1", "STOREFRONT_VERSION": "4.6.2"}
         content |= {"PLUGIN": PLUGIN.format(version="11.0.1"), "THEME": THEME.format(version="4.6.2"), **arguments}
-        mounts = [Mount(folder, "/bake", read_only=True), Mount(volume(tmp_path, "/packages", 33), "/var/lib/store")]
+        mounts = [Mount(folder, "/bake"), Mount(volume(tmp_path, "/packages", 33), "/var/lib/store")]
         mounts.append(Mount(volume(tmp_path, "/usr/src/wordpress/wp-content", 33), "/usr/src/wordpress/wp-content"))
         writable = ["/tmp"]  # noqa: S108 - in the container
         return wordpress.run(BAKE, user=33, writable=writable, mounts=mounts, environment=content)

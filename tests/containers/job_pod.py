@@ -6,13 +6,13 @@ Volumes, secrets and config maps are folders, made as the objects say; what is m
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.sandbox.images.container import Image, Mount
+from .image import Image, Mount
+from .network import Network
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Pod:
 
     spec: Mapping[str, Any]
     image: Image
-    network: int
+    network: Network
     folder: Path
     claims: Path
     secrets: Mapping[str, Mapping[str, str]]
@@ -64,13 +64,8 @@ class Pod:
             command, user=self.user, mounts=mounts, environment={**environment, **(variables or {})},
             network=self.network,
         )  # fmt: skip
-        try:
-            out, _ = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise
-        return Ended(process.returncode, out.decode(errors="replace"), message.read_text().strip())
+        done = process.ended(timeout_s)
+        return Ended(done.code, done.out, message.read_text().strip())
 
     def volume(self, name: str, sub_path: str = "") -> Path:
         """Return the folder of one of the pod's volumes."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .pod import network
+from .network import Network, network
 
 ROOT: Final = Path(__file__).parents[2]
 PROGRAMS: Final = ROOT / ".venv-s3" / "bin"
@@ -50,7 +50,7 @@ print(json.dumps([found['Key'] for page in pages for found in page.get('Contents
 class ObjectStore:
     """A running one: the process whose network it is in, and the one key that opens it."""
 
-    network: int
+    network: Network
     access_key_id: str
     secret_access_key: str
 
@@ -67,7 +67,7 @@ def object_store(folder: Path) -> Iterator[ObjectStore]:
     assert (PROGRAMS / "moto_server").exists(), f"{PROGRAMS} is missing; run `make .venv-s3/.ready`"
     with network() as net, (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            ["nsenter", f"--net=/proc/{net}/ns/net", PROGRAMS / "moto_server", "-H", "127.0.0.1", "-p", "9000"],
+            ["nsenter", f"--net={net.path}", PROGRAMS / "moto_server", "-H", "127.0.0.1", "-p", "9000"],
             env={**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": "4"}, stdout=log, stderr=log,
         )  # fmt: skip
         try:
@@ -77,8 +77,8 @@ def object_store(folder: Path) -> Iterator[ObjectStore]:
             process.wait()
 
 
-def _inside(net: int, arguments: list[str], code: str, given: str = "") -> str:
-    enter = ["nsenter", f"--net=/proc/{net}/ns/net", str(PROGRAMS / "python"), "-c", code]
+def _inside(net: Network, arguments: list[str], code: str, given: str = "") -> str:
+    enter = ["nsenter", f"--net={net.path}", str(PROGRAMS / "python"), "-c", code]
     done = subprocess.run([*enter, *arguments], input=given, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
