@@ -67,7 +67,29 @@ def test_the_workflow_shows_a_plan_that_was_refused() -> None:
         assert "!cancelled() && hashFiles('plan.md') != ''" in step["if"]
 
 
-@pytest.mark.parametrize("arguments", [(), ("plan",), ("up",), ("down", "local")])
+@pytest.mark.parametrize("what", ["up", "nightly"])
+@pytest.mark.parametrize("code", [0, 4, 6])
+def test_the_script_runs_up_once_with_the_commit_and_ends_as_it_does(
+    repository: Repository, tmp_path: Path, what: str, code: int
+) -> None:
+    seen, stub = tmp_path / "seen", tmp_path / "stores"
+    stub.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> "{seen}"\nexit {code}\n')
+    stub.chmod(0o755)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=repository.root, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "STORES": str(stub)}
+    done = subprocess.run(
+        [str(FOLDER / "stores-ci.sh"), what, "prod"],
+        env={**variables, "STORES_ROOT": str(repository.root)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code
+    asked = ["--root", str(repository.root), "up", "--env", "prod", "--reason"]
+    merged = [*asked, f"commit {commit}", "--idempotency-key", f"merge-{commit}"]
+    assert seen.read_text().splitlines() == (merged if what == "up" else [*asked, f"nightly run at {commit}"])
+
+
+@pytest.mark.parametrize("arguments", [(), ("plan",), ("up",), ("nightly",), ("down", "local")])
 def test_the_script_says_how_it_is_called(repository: Repository, arguments: tuple[str, ...]) -> None:
     done = ci(repository, *arguments)
     assert done.returncode == 2
@@ -76,13 +98,22 @@ def test_the_script_says_how_it_is_called(repository: Repository, arguments: tup
 
 def test_the_workflow_gives_a_secret_to_no_job_that_a_pull_request_starts() -> None:
     workflow = YAML(typ="safe").load((FOLDER / "github-workflow.yaml").read_text())
-    assert set(workflow["on"]) == {"pull_request", "push"}
+    assert set(workflow["on"]) == {"pull_request", "push", "schedule"}
     jobs = workflow["jobs"]
     assert set(jobs) == {"plan", "up"}
     assert jobs["plan"]["if"] == "github.event_name == 'pull_request'"
     assert "secrets." not in str(jobs["plan"])
-    assert jobs["up"]["if"] == "github.event_name == 'push'"
+    assert jobs["up"]["if"] == "github.event_name != 'pull_request'"
     assert jobs["up"]["environment"] == "prod"
+
+
+def test_the_workflow_keeps_what_the_runner_would_forget() -> None:
+    steps = YAML(typ="safe").load((FOLDER / "github-workflow.yaml").read_text())["jobs"]["up"]["steps"]
+    [up] = [step for step in steps if step.get("name") == "Up"]
+    assert up["env"]["STORES_ANCHORS"] == "stdout"
+    assert up["env"]["WHAT"] == "${{ github.event_name == 'schedule' && 'nightly' || 'up' }}"
+    [spool] = [step for step in steps if step.get("name") == "Keep the spool"]
+    assert (spool["if"], spool["with"]["path"]) == ("failure()", ".stores/spool/")
 
 
 def test_the_workflow_runs_the_default_branchs_program_over_the_requests_files() -> None:
@@ -99,6 +130,11 @@ def test_the_workflow_runs_the_default_branchs_program_over_the_requests_files()
         for step in job["steps"]:
             # An expression in a script is text that somebody else may have written.
             assert "${{" not in step.get("run", "")
+
+
+def test_what_no_line_names_belongs_to_the_platforms_owners() -> None:
+    lines = [line for line in (FOLDER / "CODEOWNERS").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0].split() == ["*", "@your-org/platform-owners"]
 
 
 def test_every_path_that_has_an_owner_exists() -> None:

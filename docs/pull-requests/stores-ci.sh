@@ -3,6 +3,7 @@
 #
 #   stores-ci.sh plan ENV REF FILE   a plan of the files alone, as a comment for the pull request; needs no secret
 #   stores-ci.sh up ENV              after the merge: limits, audit trail, engine
+#   stores-ci.sh nightly ENV         by the clock: what was waiting for an hour or for a grace to end
 #
 # STORES names the command, from a checkout of the default branch: a pull request's own code must not run where a
 # secret is, and need not run at all. STORES_ROOT is the checkout that is looked at.
@@ -15,7 +16,7 @@ stores=${STORES:-stores}
 root=${STORES_ROOT:-$PWD}
 
 usage() {
-  sed -n '4,5s/^# *//p' "$0" >&2
+  sed -n '4,7s/^# *//p' "$0" >&2
   exit 2
 }
 
@@ -36,6 +37,11 @@ case "${1:-}" in
     # The commit is the request: the same pipeline run twice is one run of the gate.
     commit=$(git -C "$root" rev-parse HEAD)
     exec "$stores" --root "$root" up --env "$2" --reason "commit $commit" --idempotency-key "merge-$commit"
+    ;;
+  nightly)
+    [ $# -eq 2 ] || usage
+    # Without a key: each night is a request of its own.
+    exec "$stores" --root "$root" up --env "$2" --reason "nightly run at $(git -C "$root" rev-parse HEAD)"
     ;;
   *) usage ;;
 esac
