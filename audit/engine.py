@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -16,9 +17,11 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final, Self, TypeVar
 
 from pulumi import automation
 from pulumi.automation import events
@@ -29,7 +32,7 @@ from pulumi.automation.errors import (
     create_command_error,
 )
 
-from audit import recovery
+from audit import engine_guard, recovery
 from audit.target import Target
 from components import desired, naming
 from stacks import program, settings
@@ -40,7 +43,10 @@ from stacks.settings import Settings
 # Resources that the engine works on at once. A release waits for minutes, so more than the cores are worth it.
 PARALLEL: Final = 16
 
-_LOCK_HOLDER: Final = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")
+_LOCK_HOLDER: Final = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)(?: at (\S+))?")
+# Ours, for our own commands. The ledger's holds a password, and no engine or plugin has any business with it.
+_OURS: Final = "STORES_"
+_PLUGINS_OWN: Final = frozenset({"STORES_HELM"})
 _RELEASE_TYPE: Final = "kubernetes:helm.sh/v3:Release"
 _MARKUP: Final = re.compile(r"<\{%[^%]*%\}>")
 
@@ -91,19 +97,55 @@ OnStep = Callable[[Step, str], None]
 """Called with a step and its phase: `started`, `done` or `failed`."""
 
 
+@dataclass(frozen=True)
+class LockHolder:
+    """Who holds the engine's own lock, as the lock says. `since_at` is that host's clock; None where it cannot be read.
+
+    The process is the engine itself, not the command that has started it.
+    """
+
+    host: str
+    pid: int
+    since_at: datetime | None = None
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is, or was, a process of this machine."""
+        return self.host == socket.gethostname()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it was a process of this machine, and does not exist any more."""
+        return self.is_here and not _lives(self.pid)
+
+
 class EngineLockedError(LockedError):
     """The engine's own lock is held. `abandoned`: by processes of this machine that are all gone."""
 
-    def __init__(self, where: str, holders: Sequence[tuple[str, str]]) -> None:
-        here = socket.gethostname()
-        self.abandoned = bool(holders) and all(host == here and not _lives(int(pid)) for host, pid in holders)
-        told = ", ".join(f"process {pid} on {host}" for host, pid in holders) or "somebody"
+    def __init__(self, where: str, holders: Sequence[LockHolder]) -> None:
+        self.holders = tuple(holders)
+        self.abandoned = bool(holders) and all(holder.is_gone for holder in holders)
+        told = ", ".join(map(str, holders)) or "somebody"
         super().__init__(
             where,
             f"the engine's state is locked by {told}",
             "wait for its end; if it is gone for certain, run `pulumi cancel` with the variables of `stores sandbox "
             "env`, or your own",
         )
+
+
+def _only_abandoned(_cell: str, error: EngineLockedError) -> None:
+    if not error.abandoned:
+        raise error
+
+
+OnLock = Callable[[str, EngineLockedError], None]
+"""Called before a cell's lock is broken; it raises the error where a holder may live. See `audit.broken_locks`."""
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -121,6 +163,9 @@ class Engine:
         self._command: _Command | None = None
         self._stopped = False
         self._gave_up = False
+        self._broken = 0
+        self.on_lock: OnLock = _only_abandoned
+        """Who decides whether a lock may be broken: by itself the engine breaks only those of this machine's dead."""
 
     def __enter__(self) -> Self:
         return self
@@ -175,13 +220,28 @@ class Engine:
         Raises a StoresError only when the engine failed as a whole; stores that failed are in the result.
         """
         try:
-            return self._up(cell, options, store_ids, on_step, targets)
+            return self._unlocked(cell, lambda: self._up(cell, options, store_ids, on_step, targets))
+        finally:
+            if self._pulumi().was_cut_short:
+                # What cannot be cleared now the next run does; how this one ended matters more.
+                with suppress(StoresError):
+                    self.clear(cell, pending=False)
+
+    def _unlocked(self, cell: str, work: Callable[[], T]) -> T:
+        """Return what the work returns; where a lock that nobody holds stands in its way, after breaking that.
+
+        Our lease says that nobody else works on the cell, so a lock whose process is gone was left by a killed run.
+        """
+        try:
+            return work()
         except EngineLockedError as error:
-            # Our lease says that nobody holds the cell, so a lock whose process is gone was left by a killed run.
-            if not error.abandoned:
-                raise
-            self._stack(cell, options, create=True).cancel()
-        return self._up(cell, options, store_ids, on_step, targets)
+            self.on_lock(cell, error)
+        self._broken += 1
+        try:
+            self._stack(cell, RunOptions(), create=False).cancel()
+        except CommandError as error:
+            raise self._translate(error, cell) from None
+        return work()
 
     def _up(
         self, cell: str, options: RunOptions, store_ids: frozenset[str], on_step: OnStep, targets: Sequence[str]
@@ -205,31 +265,40 @@ class Engine:
             return recorder.result(cancelled=self._stopped)
         return recorder.result()
 
-    def clear(self, cell: str, *, pending: bool) -> bool:
+    def clear(self, cell: str, *, pending: bool = True) -> bool:
         """Remove what a killed engine has left of a cell: its lock, and operations that it began and never ended.
 
-        Only for who holds the cell's lease. Returns whether there was anything. A lock whose process lives stays, and
-        raises EngineLockedError. Objects that an operation made meanwhile are found again by the next run.
+        Only for who holds the cell's lease. Returns whether there was anything. A lock whose holder may live stays, and
+        raises EngineLockedError. Objects that an operation made meanwhile are found again by the next run. An update of
+        a release stays noted, because by it the next run knows that what Helm has is the platform's own doing; the
+        engine itself drops it then. Without `pending`, only the lock is looked at.
         """
         try:
             stack = self._stack(cell, RunOptions(), create=False)
-            exported = stack.export_stack()
-            deployment = {**(exported.deployment or {}), "pending_operations": []}
-            document = json.dumps({"version": exported.version, "deployment": deployment})
-            arguments = ["stack", "import", "--stack", stack.name]
-            try:
-                # Importing takes the lock, so that a live engine is noticed.
-                self._pulumi().feed(arguments, document, self._folder, self._variables())
-            except CommandError as error:
-                locked = self._translate(error, cell)
-                if not isinstance(locked, EngineLockedError) or not locked.abandoned:
-                    raise locked from None
-                stack.cancel()
-                self._pulumi().feed(arguments, document, self._folder, self._variables())
-                return True
+        except StackNotFoundError:
+            return False
         except CommandError as error:
             raise self._translate(error, cell) from None
-        return pending
+        broken_before = self._broken
+
+        def rewrite() -> bool:
+            # Importing takes the lock, so that a live engine is noticed. Read in here: it may have written until now.
+            try:
+                exported = stack.export_stack()
+                deployment = dict(exported.deployment or {})
+                before = deployment.get("pending_operations") or []
+                kept = [one for one in before if not pending or _is_update_of_release(one)]
+                document = json.dumps(
+                    {"version": exported.version, "deployment": {**deployment, "pending_operations": kept}}
+                )
+                self._pulumi().feed(
+                    ["stack", "import", "--stack", stack.name], document, self._folder, self._variables()
+                )
+            except CommandError as error:
+                raise self._translate(error, cell) from None
+            return len(kept) < len(before)
+
+        return self._unlocked(cell, rewrite) or self._broken > broken_before
 
     def refresh(self, cell: str, names: frozenset[str]) -> None:
         """Bring the state of these logical names in line with what is live; nothing else of the cell is asked.
@@ -240,24 +309,37 @@ class Engine:
             stack = self._stack(cell, RunOptions(), create=True)
             resources = (stack.export_stack().deployment or {}).get("resources") or []
             urns = [str(resource["urn"]) for resource in resources if _name_of(str(resource["urn"])) in names]
-            if urns:
-                stack.refresh(parallel=PARALLEL, target=urns, color="never", suppress_outputs=True, show_secrets=False)
         except CommandError as error:
             raise self._translate(error, cell) from None
+
+        def ask() -> None:
+            try:
+                stack.refresh(parallel=PARALLEL, target=urns, color="never", suppress_outputs=True, show_secrets=False)
+            except CommandError as error:
+                raise self._translate(error, cell) from None
+
+        if urns:
+            self._unlocked(cell, ask)
 
     def plant(self, cell: str, values: Mapping[str, Mapping[str, str]]) -> None:
         """Put the generated values of live stores into a state that lost them, encrypted; see `audit.recovery`.
 
         They reach the engine through a pipe: never a file, an argument or a variable.
         """
-        try:
-            stack = self._stack(cell, RunOptions(), create=True)
-            exported = stack.export_stack()
-            deployment = recovery.with_planted(exported.deployment or {}, recovery.planted(stack.name, values))
-            document = json.dumps({"version": exported.version, "deployment": deployment})
-            self._pulumi().feed(["stack", "import", "--stack", stack.name], document, self._folder, self._variables())
-        except CommandError as error:
-            raise self._translate(error, cell) from None
+
+        def put() -> None:
+            try:
+                stack = self._stack(cell, RunOptions(), create=True)
+                exported = stack.export_stack()
+                deployment = recovery.with_planted(exported.deployment or {}, recovery.planted(stack.name, values))
+                document = json.dumps({"version": exported.version, "deployment": deployment})
+                self._pulumi().feed(
+                    ["stack", "import", "--stack", stack.name], document, self._folder, self._variables()
+                )
+            except CommandError as error:
+                raise self._translate(error, cell) from None
+
+        self._unlocked(cell, put)
 
     def interrupt(self) -> None:
         """Ask a running engine to stop; it finishes what it is in the middle of. A second call makes it stop now."""
@@ -327,7 +409,8 @@ class Engine:
         text = str(error)
         where = f"stack {naming.stack(self._settings.environment, cell)}"
         if isinstance(error, ConcurrentUpdateError) or "currently locked" in text:
-            return EngineLockedError(where, _LOCK_HOLDER.findall(text))
+            holders = [LockHolder(host, int(pid), _moment(at)) for host, pid, at in _LOCK_HOLDER.findall(text)]
+            return EngineLockedError(where, holders)
         if "incorrect passphrase" in text or "passphrase must be set" in text:
             return ClusterUnreachableError(
                 where,
@@ -348,11 +431,21 @@ class Engine:
 
 
 class _Command(automation.PulumiCommand):
-    """The `pulumi` program in a session of its own, so that a terminal's Ctrl-C reaches it once, through us."""
+    """The `pulumi` program in a session of its own, so that a terminal's Ctrl-C reaches it once, through us.
+
+    None of it outlives this process; see `audit.engine_guard`.
+    """
 
     def __init__(self, root: str | None) -> None:
         super().__init__(root)
         self._process: subprocess.Popen[str] | None = None
+        self._interrupts = 0
+        self._code = 0
+
+    @property
+    def was_cut_short(self) -> bool:
+        """Whether the last process was killed, or told to stop at once: then it may have left its lock."""
+        return self._code < 0 or self._interrupts > 1
 
     def interrupt(self) -> None:
         """Send SIGINT to the running process, if there is one; the engine takes a second one as `now`."""
@@ -370,18 +463,22 @@ class _Command(automation.PulumiCommand):
     ) -> automation.CommandResult:
         """Run one command of the engine to its end; raises CommandError unless it succeeds."""
         command = [self.command, "--non-interactive", *args]
-        variables = {**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"}
-        with subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            start_new_session=True,
-        ) as process:
-            self._process = process
+        mark = secrets.token_hex(16)
+        variables = _for_engine({**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"}, mark)
+        with (
+            engine_guard.guard(mark),
+            subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                start_new_session=True,
+            ) as process,
+        ):
+            self._process, self._interrupts = process, 0
             output: list[str] = []
             errors: list[str] = []
             readers = [
@@ -392,7 +489,7 @@ class _Command(automation.PulumiCommand):
                 reader.start()
             for reader in readers:
                 reader.join()
-            code = process.wait()
+            code = self._code = process.wait()
         self._process = None
         result = automation.CommandResult(stdout="\n".join(output), stderr="\n".join(errors), code=code)
         if code != 0:
@@ -401,18 +498,38 @@ class _Command(automation.PulumiCommand):
 
     def feed(self, args: list[str], text: str, cwd: Path, variables: Mapping[str, str]) -> None:
         """Run one command of the engine that reads `text`; raises CommandError unless it succeeds."""
-        done = subprocess.run(
-            [self.command, "--non-interactive", *args],
-            cwd=cwd,
-            env={**os.environ, **variables},
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        mark = secrets.token_hex(16)
+        with engine_guard.guard(mark):
+            done = subprocess.run(
+                [self.command, "--non-interactive", *args],
+                cwd=cwd,
+                env=_for_engine({**os.environ, **variables}, mark),
+                input=text,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         if done.returncode != 0:
             result = automation.CommandResult(stdout=done.stdout, stderr=done.stderr, code=done.returncode)
             raise create_command_error(result)
+
+
+def _for_engine(variables: Mapping[str, str], mark: str) -> dict[str, str]:
+    """Return the variables that the engine and its plugins get: all that is not ours alone."""
+    theirs = {name: value for name, value in variables.items() if not name.startswith(_OURS) or name in _PLUGINS_OWN}
+    return {**theirs, engine_guard.MARK: mark}
+
+
+def _is_update_of_release(operation: Mapping[str, Any]) -> bool:
+    return operation.get("type") == "updating" and operation["resource"].get("type") == _RELEASE_TYPE
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
 
 
 def _lives(pid: int) -> bool:

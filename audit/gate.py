@@ -194,7 +194,7 @@ class Gate:
         return self._run(actor, report, TicketRun).close(ticket)
 
     def reconcile(self, *, actor: Actor, report: Report = lambda _event: None) -> RunResult:
-        """Settle what runs left open, by looking, and the status of every store. Changes nothing in the cluster."""
+        """Settle what runs left open, by looking, and the status of every store. Changes no object of a store."""
         return self._run(actor, report, Reconciliation).settle_all()
 
     def plan_upgrade(

@@ -6,7 +6,8 @@ cell to the next one who asks, never the slots of a crashed run: they are settle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from audit import entries
 from audit.database import Clock
-from audit.records import LEASE_TAKEOVER, Actor, Holder, Lease, NewEntry
+from audit.records import LEASE_TAKEOVER, Actor, Holder, Lease, NewEntry, PastLease
 from audit.tables import leases
 from stacks.errors import LockedError
 
@@ -50,7 +51,8 @@ def acquire(connection: Connection, clock: Clock, environment: str, cell: str, *
         connection.execute(update(leases).where(*_is(environment, cell)).values(**values))
         if row.released_at is None:
             entries.append(connection, clock, [_takeover(row, holder)])
-    return Lease(environment, cell, values["fencing"], holder, now, values["expires_at"], ttl_s)
+    before = None if row is None else _past(row)
+    return Lease(environment, cell, values["fencing"], holder, now, values["expires_at"], ttl_s, before)
 
 
 def renew(connection: Connection, clock: Clock, lease: Lease) -> Lease:
@@ -63,7 +65,7 @@ def renew(connection: Connection, clock: Clock, lease: Lease) -> Lease:
         raise _lost(lease, row)
     expires_at = now + timedelta(seconds=lease.ttl_s)
     connection.execute(update(leases).where(*_is(lease.environment, lease.cell)).values(expires_at=expires_at))
-    return to_lease(row, expires_at)
+    return replace(to_lease(row, expires_at), before=lease.before)
 
 
 def release(connection: Connection, clock: Clock, lease: Lease) -> None:
@@ -151,5 +153,26 @@ def _takeover(row: Row[Any], holder: Holder) -> NewEntry:
         environment=row.environment,
         run_id=holder.run_id,
         reason=f"the lease of {_who(row)} ran out at {row.expires_at:%Y-%m-%dT%H:%M:%SZ} and was not given back",
-        metadata={"cell": row.cell, "fencing": row.fencing + 1, "from_run_id": row.run_id},
+        metadata={
+            "cell": row.cell,
+            "fencing": row.fencing + 1,
+            "from_run_id": row.run_id,
+            "from_host": row.host,
+            "from_acquired_at": row.acquired_at.isoformat(),
+            "from_ended_at": row.expires_at.isoformat(),
+            "from_ttl_s": row.ttl_s,
+        },
     )
+
+
+def _past(row: Row[Any]) -> PastLease:
+    return PastLease(row.host, row.run_id, row.acquired_at, row.released_at or row.expires_at, row.ttl_s)
+
+
+def of_takeover(metadata: Mapping[str, object]) -> PastLease | None:
+    """Return the lease that an entry of a takeover tells of; None for one of before the log said whose it was."""
+    if "from_host" not in metadata:
+        return None
+    said = {name: str(metadata[f"from_{name}"]) for name in ("host", "run_id", "acquired_at", "ended_at", "ttl_s")}
+    begun, ended = (datetime.fromisoformat(said[name]) for name in ("acquired_at", "ended_at"))
+    return PastLease(said["host"], said["run_id"], begun, ended, int(said["ttl_s"]))

@@ -1,7 +1,7 @@
 """What the gate itself changes in the cluster, apart from the engine: few things, each of them here.
 
-The platform's own namespace; the Secret of one Job; the number of web pods while a store is restored. Nothing of what
-the engine has made is ever deleted here.
+The platform's own namespace; the Secret of one Job; the number of web pods while a store is restored; Helm's record of
+an operation that was cut short. Nothing of what the engine has made is ever deleted here.
 """
 
 from __future__ import annotations
@@ -34,6 +34,17 @@ def patch(cluster: Cluster, version: str, kind: str, where: tuple[str, str], cha
     namespace, name = where
     path = f"{_collection({'apiVersion': version, 'kind': kind, 'metadata': {'namespace': namespace}})}/{name}"
     _call(cluster, "PATCH", path, change, content_type="application/merge-patch+json")
+
+
+def delete(cluster: Cluster, version: str, kind: str, where: tuple[str, str], resource_version: str) -> None:
+    """Remove one object, `where` its namespace and name, as it was seen: one that was changed since stays.
+
+    Raises ClusterUnreachableError then.
+    """
+    namespace, name = where
+    path = f"{_collection({'apiVersion': version, 'kind': kind, 'metadata': {'namespace': namespace}})}/{name}"
+    wish = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"resourceVersion": resource_version}}
+    _call(cluster, "DELETE", path, wish)
 
 
 def read(cluster: Cluster, version: str, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:

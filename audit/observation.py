@@ -68,9 +68,19 @@ class Observation:
         return None
 
     def unrecorded(self) -> list[Store]:
-        """Return the stores that the engine's state holds and the ledger does not know."""
+        """Return the stores that the engine's state holds and the ledger does not know, or does not count."""
+        return [store for store in self.manifest.stores if self._is_uncounted(store.id)]
+
+    def _is_uncounted(self, store_id: str) -> bool:
+        row = self.rows.get(store_id)
+        return self.cell_of(store_id) is not None and (row is None or row.status == "Pending")
+
+    def only_in_ledger(self) -> list[StoreRow]:
+        """Return the stores that hold a slot, that no run removes, and of which no state holds anything."""
         return [
-            store for store in self.manifest.stores if store.id not in self.rows and self.cell_of(store.id) is not None
+            row
+            for row in self.rows.values()
+            if row.holds_slot and row.status != "Deleting" and self.cell_of(row.store_id) is None
         ]
 
     def removable_at(self, store: Store) -> datetime:
@@ -89,6 +99,11 @@ def observe(root: Path, settings: Settings, manifest: Manifest, engine: Engine, 
     snapshots = {cell: engine.snapshot(cell) for cell in sorted(cells)}
     desired = Plans(root, settings).of(manifest)
     return Observation(settings, manifest, snapshots, rows, desired, ledger.now())
+
+
+def with_rows(observation: Observation, ledger: Ledger) -> Observation:
+    """Return the observation with what the ledger says now."""
+    return replace(observation, rows={row.store_id: row for row in ledger.stores(observation.settings.environment)})
 
 
 def with_held(observation: Observation, cluster: Cluster, *, overwrite: bool = False) -> Observation:
@@ -113,11 +128,10 @@ def check_identity(observation: Observation) -> None:
 
     No plan can be made then: it would say that one store goes and another comes.
     """
-    applied = {
-        store_id: _applied_store(observation, store_id, cell)
-        for cell, snapshot in observation.snapshots.items()
-        for store_id in snapshot.known
-    }
+    # What only the ledger knows counts too: its state may be lost, or its run was killed before it was written.
+    cells = {row.store_id: row.cell for row in observation.rows.values() if row.holds_slot}
+    cells |= {store_id: cell for cell, snapshot in observation.snapshots.items() for store_id in snapshot.known}
+    applied = {store_id: _applied_store(observation, store_id, cell) for store_id, cell in cells.items()}
     problems = check_transition(observation.manifest, applied)
     if problems:
         raise ManifestError.of(problems)

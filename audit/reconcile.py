@@ -1,14 +1,17 @@
 """Bringing the engine's state and the ledger back in line with what really exists.
 
-It reads the cluster and writes state and ledger; it must never change an object in the cluster.
+It reads the cluster and writes state and ledger; it must never change an object of a store in the cluster. What Helm
+noted of an operation that was cut short is no such object.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from audit import observation as observations
+from audit import orphans, pending_releases
 from audit.observation import Observation
 from audit.plan import Action
 from audit.records import NewEntry, Status, StoreRecord, StoreRow
@@ -33,9 +36,12 @@ class Reconciliation(Run):
             # Closes the open runs; their cells' leases are ours, so they are over.
             observation = self.observe(leases)
             for cell, snapshot in observation.snapshots.items():
-                if snapshot.exists and self.engine.clear(cell, pending=bool(snapshot.pending)):
+                if snapshot.exists and self.engine.clear(cell):
                     self.tell(None, f"cell {cell}: a lock or an unfinished operation of a killed run was cleared")
-            results = [self._looked_at(observation, row) for row in observation.rows.values() if row.holds_slot]
+            holding = [row for row in observation.rows.values() if row.holds_slot]
+            settled = [row.store_id for row in holding if row.status != "Deleting"]
+            pending_releases.settle(self, observation, settled)
+            results = [self._looked_at(observation, row) for row in holding]
         problems = [
             Problem(f"store '{result.store_id}'", result.reason or result.status, "run `stores up`")
             for result in results
@@ -45,26 +51,55 @@ class Reconciliation(Run):
         return RunResult(self.run_id, tuple(results), nothing_to_do=True, exit_error=error)
 
     def _looked_at(self, observation: Observation, row: StoreRow) -> StoreResult:
-        """Return the store as it is now, and leave that on record. What is being deleted stays so until it is gone."""
-        store_id, environment = row.store_id, self.settings.environment
-        namespace = self.cluster.namespace(naming.namespace(store_id))
-        applied = observation.applied(store_id)
-        status, reason, content = row.status, row.status_reason, row.content
-        if row.status == "Deleting":
-            if namespace is None and observation.cell_of(store_id) is None:
-                status, reason = "Deleted", "its namespace is gone"
-        elif applied is not None:
-            values = applied["release"]["values"]
-            sells, locale = desired.sells(values), desired.locale(values)
-            answer = self.entrance.ask(store_id, str(applied["url"]), sells=sells, locale=locale)
-            status, reason = ("Ready", None) if answer.ok else ("Failed", f"{applied['url']}: {answer.detail}")
-            content = answer.content
-        if (status, reason) != (row.status, row.status_reason):
-            self.tell(store_id, reason or "answers", status)
+        """Return the store as it is now, and leave that on record."""
+        seen = self._seen(observation, row)
+        if (seen.status, seen.reason) != (row.status, row.status_reason):
+            self.tell(row.store_id, seen.reason or "answers", seen.status)
         self.ledger.mark(
-            environment, store_id, status, reason, run_id=self.run_id, actor=self.actor, url=row.url, content=content
+            self.settings.environment,
+            row.store_id,
+            seen.status,
+            seen.reason,
+            run_id=self.run_id,
+            actor=self.actor,
+            url=row.url,
+            content=seen.content,
         )
-        return StoreResult(store_id, Action.UNTOUCHED, status, row.url, reason, 0.0, content)
+        return StoreResult(row.store_id, Action.UNTOUCHED, seen.status, row.url, seen.reason, 0.0, seen.content)
+
+    def _seen(self, observation: Observation, row: StoreRow) -> _Seen:
+        """Return what the store is now. Ready is only what has just answered; what is being deleted stays so."""
+        name = naming.namespace(row.store_id)
+        exists = self.cluster.namespace(name) is not None
+        in_state = observation.cell_of(row.store_id) is not None
+        if row.status == "Deleting":
+            gone = _Seen("Deleted", "its namespace is gone")
+            return _Seen("Deleting", row.status_reason, row.content) if exists or in_state else gone
+        applied = observation.applied(row.store_id)
+        if applied is not None:
+            return self._asked(row.store_id, applied) if exists else _Seen("Failed", f"its namespace {name} is gone")
+        if in_state:
+            return _Seen("Failed", "it was begun and never finished")
+        if exists:
+            told = f"its namespace {name} exists, but no state knows it: `stores reconcile --import` takes it up again"
+            return _Seen("Failed", told)
+        elsewhere = orphans.elsewhere(self, row.cell)
+        return _Seen("Pending", orphans.NOTHING_EXISTS) if elsewhere is None else _Seen("Failed", elsewhere)
+
+    def _asked(self, store_id: str, applied: Mapping[str, Any]) -> _Seen:
+        url, values = str(applied["url"]), applied["release"]["values"]
+        sells, locale = desired.sells(values), desired.locale(values)
+        answer = self.entrance.ask(store_id, url, sells=sells, locale=locale)
+        return _Seen("Ready", None, answer.content) if answer.ok else _Seen("Failed", f"{url}: {answer.detail}")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was found of a store, and what answered of one that is Ready."""
+
+    status: Status
+    reason: str | None
+    content: str | None = None
 
 
 def take_over(run: Run) -> RunResult:

@@ -32,6 +32,7 @@ STORE_STATUS: Final = "store.status"
 LIMIT_OVERRIDE: Final = "limit.override"
 LEASE_TAKEOVER: Final = "lease.takeover"
 LEASE_ACQUIRE: Final = "lease.acquire"
+ENGINE_UNLOCK: Final = "engine.unlock"
 AUDIT_ARCHIVE: Final = "audit.archive"
 AUDIT_SPOOL: Final = "audit.spool"
 
@@ -72,10 +73,22 @@ class Holder:
 
 
 @dataclass(frozen=True)
+class PastLease:
+    """A lease that is over: who held the cell, from when until when at the latest, and for how long at once."""
+
+    host: str
+    run_id: str
+    acquired_at: datetime
+    ended_at: datetime
+    ttl_s: int
+
+
+@dataclass(frozen=True)
 class Lease:
     """The right to change one cell until `expires_at`.
 
-    `fencing` grows with every acquisition of the cell: what was done under a smaller number is refused.
+    `fencing` grows with every acquisition of the cell: what was done under a smaller number is refused. `before`: who
+    held the cell last, where that is known.
     """
 
     environment: str
@@ -85,6 +98,7 @@ class Lease:
     acquired_at: datetime
     expires_at: datetime
     ttl_s: int
+    before: PastLease | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

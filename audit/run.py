@@ -20,10 +20,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from audit import aftermath, anchors, backups, provenance, repair, spool
+from audit import anchors, backups, orphans, pending_releases, provenance, repair, spool
 from audit import observation as observations
 from audit.anchors import Keeper
 from audit.backup_server import BackupServer
+from audit.broken_locks import Locks
 from audit.engine import Engine, EngineResult, Step
 from audit.entrance import Entrance
 from audit.ledger import Ledger
@@ -196,10 +197,12 @@ class Run:
         self.tell(None, "reading the manifest, the state and the ledger")
         observation = observations.observe(self.root, self.settings, self.manifest, self.engine, self.ledger)
         observations.refuse_other_cluster(self.settings, self.cluster, observation)
+        observations.refuse_other_key(self.root, self.settings, observation)
+        # Before the manifest is judged: what it may not drop is what exists, and not what a killed run only began.
+        observation = orphans.settle(self, observation, leases)
         observation = observations.with_held(observation, self.cluster, overwrite=self.overwrite_drift)
         closed = {store_id: how for store_id, how in observation.closed.items() if store_id not in self.replaces_data}
         observation = replace(observation, closed=closed)
-        observations.refuse_other_key(self.root, self.settings, observation)
         observations.check(observation)
         ours = provenance.here(self.root)
         for cell in observation.snapshots:
@@ -208,11 +211,8 @@ class Run:
             )
         if observation.unrecorded():
             self._adopt(observation)
-            observation = replace(
-                observation, rows={row.store_id: row for row in self.ledger.stores(self.settings.environment)}
-            )
-        self._close_crashed(observation, leases)
-        return replace(observation, rows={row.store_id: row for row in self.ledger.stores(self.settings.environment)})
+            observation = observations.with_rows(observation, self.ledger)
+        return observation
 
     def _prepare_backups(self, observation: Observation) -> None:
         """Make the place of the backups ready for every store, before there is one that wants to be backed up."""
@@ -256,13 +256,6 @@ class Run:
                     actor=self.actor,
                 )
                 self.tell(store.store_id, store.reason or "", "Deleting")
-
-    def _close_crashed(self, observation: Observation, leases: Sequence[Lease]) -> None:
-        """Give an outcome to every intent of a run that ended without one: its lease is ours now, so it is over."""
-        for run in self.ledger.open_runs(self.settings.environment):
-            self.tell(None, f"run {run.run_id} of {run.actor.name} ended without an outcome; closing it")
-            outcomes = aftermath.outcomes(run, observation, self.cluster, self.entrance)
-            self.ledger.settle(run.run_id, outcomes, actor=self.actor, leases=leases)
 
     def _apply(
         self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission
@@ -344,6 +337,7 @@ class Run:
         if self._cancelled.is_set():
             return {store_id: stopped(store_id, reached_engine=False) for store_id in mine}
         leaving = frozenset(store_id for store_id, change in mine.items() if change.action == "store.delete")
+        pending_releases.settle(self, observation, [store_id for store_id in mine if store_id not in leaving])
         broken = [store_id for store_id, change in mine.items() if self._is_broken(observation, change)]
         if broken:
             again = self._repair(cell, broken)
@@ -669,6 +663,7 @@ class Run:
     @contextmanager
     def _on_record(self, keeper: Keeper, leases: Sequence[Lease]) -> Iterator[None]:
         """Settle what an earlier run could not write, before; keep the log's end, after."""
+        self.engine.on_lock = Locks(self, leases, LEASE_S).may_break
         for spooled in spool.settle(self._spool, self.ledger, self.actor, leases):
             self.tell(None, f"settled run {spooled.run_id} from {spooled.file}")
         try:

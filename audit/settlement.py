@@ -296,6 +296,9 @@ def _write_adopted(connection: Connection, locked: slots.Counted, record: StoreR
         "holds_slot": 1,
         "content": record.content,
     }
+    if record.status == "Ready":
+        # Who adopts has asked it: a store that sells is never taken for one that never did.
+        values["ready_at"] = locked.now
     if record.url is not None:
         values["url"] = record.url
     if row is None:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+from datetime import UTC, datetime
 from typing import Any
 
 from pulumi.automation import events
@@ -112,4 +113,23 @@ def test_a_lock_is_abandoned_only_when_every_holder_was_here_and_is_gone() -> No
         (("elsewhere", dead),): False,
     }
     for holders, abandoned in told.items():
-        assert engine.EngineLockedError("stack local", list(holders)).abandoned is abandoned, holders
+        locks = [engine.LockHolder(host, int(pid)) for host, pid in holders]
+        assert engine.EngineLockedError("stack local", locks).abandoned is abandoned, holders
+
+
+def test_the_engine_and_its_plugins_get_none_of_our_own_variables() -> None:
+    ours = {"STORES_LEDGER_URL": "mysql://app:canary@db/ledger", "STORES_PLATFORM_KEY_FILE": "/run/key"}
+    theirs = {"STORES_HELM": "/usr/bin/helm", "PULUMI_BACKEND_URL": "s3://state", "AWS_REGION": "eu-central-1"}
+    assert engine._for_engine({**ours, **theirs}, "m") == {**theirs, "STORES_ENGINE_OF": "m"}
+
+
+def test_a_lock_tells_who_took_it_and_when() -> None:
+    text = (
+        "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or delete the "
+        "lock file with `pulumi cancel`.\n  file:///s/.pulumi/locks/organization/stores/local/b1.json: created by "
+        "runner@ci-7 (pid 4711) at 2026-03-01T12:00:30Z"
+    )
+    ((host, pid, at),) = engine._LOCK_HOLDER.findall(text)
+    assert (host, pid, engine._moment(at)) == ("ci-7", "4711", datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC))
+    assert engine._moment("soon") is None
+    assert engine._moment("2026-03-01T12:00:30") is None, "of an unknown zone"

@@ -34,7 +34,7 @@ class Runs:
     def new(self, run_id: str, kind: type[AnyRun] = Run) -> AnyRun:
         fields: dict[str, Any] = {
             "manifest": SimpleNamespace(stores=()),
-            "engine": None,
+            "engine": SimpleNamespace(),
             "cluster": None,
             "entrance": None,
         }

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from audit import engine_guard
 from audit.run import LEASE_S
 from components import naming
 from tests.e2e.project import Done, Project, store
@@ -101,7 +102,7 @@ def test_a_run_that_was_killed_is_settled_by_looking_and_the_next_one_goes_on(pr
     shop = naming.new_store_id("killed")
     project.write(store(shop))
     with running(project, point) as process:
-        # The engine too: the whole session, as when a machine loses its power.
+        # Its engine is in a session of its own, and is ended by its guard.
         os.killpg(process.pid, signal.SIGKILL)
     settled = once_free(project, "reconcile")
     assert settled.code in (0, 6), str(settled)
@@ -122,4 +123,55 @@ def test_a_run_that_was_killed_is_settled_by_looking_and_the_next_one_goes_on(pr
     assert done.code == 0, str(done)
     assert [found["status"] for found in project.stores("status", "--json").data] == ["Ready"]
     assert project.stores("limits", "--json").data["total_used"] == 1
+    removed(project, shop)
+
+
+def engine_processes(project: Project) -> set[int]:
+    """Return the processes of this project's engines: the engine, its plugins, and Helm."""
+    wanted = f"PULUMI_BACKEND_URL={project.variables['PULUMI_BACKEND_URL']}".encode()
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            variables = (folder / "environ").read_bytes().split(b"\0")
+            if wanted in variables and any(one.startswith(f"{engine_guard.MARK}=".encode()) for one in variables):
+                found.add(int(folder.name))
+    return found
+
+
+def last_revision(project: Project, shop: str) -> str:
+    history = project.helm("history", shop, "--namespace", f"store-{shop}", "--output", "json")
+    return str(history.data[-1]["status"])
+
+
+@pytest.mark.long
+def test_a_release_that_was_left_pending_is_settled_before_anybody_works_on_it(project: Project) -> None:
+    shop = naming.new_store_id("pending")
+    project.write(store(shop))
+    assert project.stores("up").code == 0
+    # Its pods cannot start, so that Helm waits for them.
+    project.write(store(shop, image={"tag": "0.0.0-none"}))
+    upgrade = ["upgrade", shop, "charts/store", "--namespace", f"store-{shop}", "--reuse-values", "--dry-run"]
+    with running(project, "update release") as process:
+        deadline = time.monotonic() + 120
+        while last_revision(project, shop) != "pending-upgrade":
+            assert time.monotonic() < deadline, "Helm never began"
+        os.killpg(process.pid, signal.SIGKILL)
+        for pid in engine_processes(project):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    assert last_revision(project, shop) == "pending-upgrade"
+    refused = project.helm(*upgrade)
+    assert "another operation" in refused.err, str(refused)
+
+    settled = once_free(project, "reconcile")
+    assert settled.code in (0, 6), str(settled)
+    entries = project.stores("audit", "list", "--store", shop, "--action", "release.settle", "--json").data
+    assert [(entry["outcome"], entry["metadata"]["was"]) for entry in entries] == [("success", "pending-upgrade")]
+    assert last_revision(project, shop) == "deployed"
+    assert project.helm(*upgrade).code == 0
+
+    project.write(store(shop))
+    done = project.stores("up")
+    assert done.code == 0, str(done)
+    assert [found["status"] for found in project.stores("status", "--json").data] == ["Ready"]
     removed(project, shop)
