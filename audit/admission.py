@@ -20,6 +20,7 @@ from audit.database import Clock, insert_if_missing
 from audit.judgement import Judged, Known
 from audit.limits import NO_OWN_LIMITS, OwnerLimits
 from audit.records import (
+    LEAVES_AS_IT_IS,
     LIMIT_OVERRIDE,
     STORE_DELETE,
     STORE_OWNER_LEFT,
@@ -191,6 +192,8 @@ def _own(owner_limits: Mapping[str, OwnerLimits], owner: str) -> OwnerLimits:
 
 def _store_admitted(connection: Connection, request: RunRequest, now: datetime, item: Judged) -> None:
     change, row = item.change, item.row
+    if change.action in LEAVES_AS_IT_IS:
+        return
     deleting = change.action == STORE_DELETE
     status = "Deleting" if deleting else "Provisioning"
     values = {

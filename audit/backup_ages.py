@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from audit.backups import STORE_BACKUP
-from audit.records import StoreRow
+from audit.records import STORE_BACKUP, StoreRow
 from components import backup_server, naming
 from stacks.cluster import Cluster
 from stacks.desired import environment_values, repository_of

@@ -18,18 +18,20 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from audit import jobs, live
 from audit.backup_server import BackupServer
-from audit.records import Actor, NewEntry
+from audit.limits import Limits
+from audit.records import STORE_BACKUP, Actor, Change, Lease, RunRequest, Settled, StoreOutcome, StoreRow
 from components import naming
 from stacks import platform_key
 from stacks.cluster import Cluster
 from stacks.desired import environment_values
-from stacks.errors import RefusedError, StoreFailedError, StoresError, UsageError
+from stacks.errors import CancelledError, RefusedError, StoreFailedError, StoresError, UsageError
 
 if TYPE_CHECKING:
     from audit.gate import Gate
+    from audit.ledger import Ledger
+    from audit.run import Run
 
 Reason = Literal["scheduled", "manual", "pre-upgrade", "pre-restore", "final"]
-STORE_BACKUP: Final = "store.backup"
 RESTORING: Final = "stores.platform/restoring"
 """On the web pods' Deployment while a store is restored; its value is the restore's run."""
 
@@ -71,51 +73,71 @@ def take(
     store_id: str,
     reason: Reason,
     *,
-    actor: Actor | None = None,
-    run_id: str | None = None,
+    actor: Actor,
     note: str | None = None,
-    cancelled: Event | None = None,
     tell: Tell = lambda _text: None,
 ) -> str:
-    """Return the id of a new snapshot of the store; intent and outcome are on record.
+    """Return the id of a new snapshot of the store, made while nobody else changes its cell.
 
-    Raises UsageError where the store makes no backups, StoreFailedError where this one failed.
+    Raises UsageError where the store makes no backups, StoreFailedError where this one failed, and CancelledError
+    where it was stopped.
     """
-    row = next((row for row in gate.ledger.stores(gate.environment) if row.store_id == store_id), None)
+    row = _row(gate.ledger, gate.environment, store_id)
+    run = gate.new_run(actor, lambda event: tell(event.text))
+    server = server_of(gate)
+    with run.session({row.cell}) as leases:
+        return taken(run, leases, store_id, reason, note=note, tell=tell, server=(server, known_ids(gate)))
+
+
+def taken(
+    run: Run,
+    leases: Sequence[Lease],
+    store_id: str,
+    reason: Reason,
+    *,
+    note: str | None = None,
+    tell: Tell | None = None,
+    server: tuple[BackupServer, Sequence[str]] | None = None,
+) -> str:
+    """Return the id of a new snapshot, under leases that are held. It is an intent of the ledger's own, as any change.
+
+    With `server`, the repositories' server is ready for these stores before.
+    """
+    environment = run.settings.environment
+    row = _row(run.ledger, environment, store_id)
+    run_id = f"backup-{secrets.token_hex(8)}"
+    facts: dict[str, object] = {"backup": reason, "for_run": run.run_id}
+    change = Change(store_id, row.name, row.owner, row.cell, STORE_BACKUP, facts)
+    limits = Limits.of_environment(run.settings)
+    asked = RunRequest(run_id, environment, run.actor, limits, {}, (change,), reason=note, leases=tuple(leases))
+    run.ledger.admit(asked)
+    outcome = StoreOutcome(store_id, "success", row.status, reason=note, metadata=facts)
+    try:
+        if server is not None:
+            server[0].ensure(server[1])
+        told = tell or (lambda text: run.tell(store_id, text))
+        summary = make(run.cluster, store_id, reason, cancelled=run.cancelled, tell=told)
+    except StoresError as error:
+        ended: Settled = "cancelled" if run.cancelled.is_set() else "failure"
+        run.put_on_record(run_id, replace(outcome, outcome=ended, reason=str(error)), "no backup was made")
+        if run.cancelled.is_set():
+            raise CancelledError(f"store '{store_id}'", "its backup was stopped", "run it again") from error
+        raise
+    snapshot = str(summary["snapshot_id"])
+    facts |= {"snapshot": snapshot, "bytes": summary.get("total_bytes_processed")}
+    run.put_on_record(run_id, replace(outcome, metadata=facts), f"backup {snapshot[:8]} was made")
+    return snapshot
+
+
+def _row(ledger: Ledger, environment: str, store_id: str) -> StoreRow:
+    row = next((row for row in ledger.stores(environment) if row.store_id == store_id), None)
     if row is None:
         raise UsageError(f"store '{store_id}'", "there is no such store", "see `stores list` for the ids")
-    entry = NewEntry(
-        actor=actor or Actor("stores", "service"),
-        action=STORE_BACKUP,
-        outcome="unknown",
-        environment=gate.environment,
-        store_id=store_id,
-        owner=row.owner,
-        run_id=run_id or f"backup-{secrets.token_hex(8)}",
-        reason=note,
-        metadata={"backup": reason},
-    )
-    server_of(gate).ensure(known_ids(gate))
-    gate.ledger.record(entry)
-    try:
-        snapshot = make(gate.cluster, store_id, reason, cancelled=cancelled, tell=tell)
-    except StoresError as error:
-        stopped = cancelled is not None and cancelled.is_set()
-        outcome: Literal["cancelled", "failure"] = "cancelled" if stopped else "failure"
-        gate.ledger.record(_outcome(entry, outcome, str(error), {}))
-        raise
-    facts = {"snapshot": snapshot["snapshot_id"], "bytes": snapshot.get("total_bytes_processed")}
-    gate.ledger.record(_outcome(entry, "success", None, facts))
-    return str(snapshot["snapshot_id"])
-
-
-def _outcome(
-    entry: NewEntry,
-    outcome: Literal["success", "failure", "cancelled"],
-    reason: str | None,
-    facts: Mapping[str, object],
-) -> NewEntry:
-    return replace(entry, outcome=outcome, reason=reason or entry.reason, metadata={**entry.metadata, **facts})
+    if not row.holds_slot:
+        raise UsageError(
+            f"store '{store_id}'", f"it is {row.status}, so there is nothing to back up", "see `stores up`"
+        )
+    return row
 
 
 def make(
@@ -176,6 +198,8 @@ def job_of(cluster: Cluster, store_id: str, kind: Literal["backup", "restore"], 
 
 def listed(server: BackupServer, store_id: str, *, cancelled: Event | None = None, tell: Tell) -> list[Snapshot]:
     """Return the snapshots of a store, the newest first; it need not exist any more."""
+    if server.cluster.namespace(naming.PLATFORM_NAMESPACE) is None:
+        return []  # no run has made a place for backups yet, and whoever only asks makes none
     tell("asking the repository")
     result = server.client(store_id, _LIST, cancelled=cancelled, on_wait=tell)
     where = f"backups of '{store_id}'"

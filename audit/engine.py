@@ -449,6 +449,7 @@ class _Command(automation.PulumiCommand):
 
     def interrupt(self) -> None:
         """Send SIGINT to the running process, if there is one; the engine takes a second one as `now`."""
+        self._interrupts += 1
         process = self._process
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGINT)

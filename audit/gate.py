@@ -29,7 +29,7 @@ from audit.limits import Limits, own_limits
 from audit.observation import Observation
 from audit.plan import CHANGING, Plan, StorePlan, count_operations, limit_use
 from audit.reconcile import Reconciliation, take_over
-from audit.records import LIMIT_OVERRIDE, Actor, NewEntry, RunRequest, StoreRow, Usage
+from audit.records import LIMIT_OVERRIDE, STORE_DELETE, Actor, NewEntry, RunRequest, StoreRow, Usage
 from audit.run import PROBES, ProgressEvent, Report, Run, RunResult, StoreResult
 from audit.target import Target
 from audit.tickets import Issued, TicketRun, check_validity
@@ -157,7 +157,8 @@ class Gate:
         """Bring every store to what the manifest says, within the limits, and put it on record.
 
         Held stores are left alone, unless `overwrite_drift` brings them back too.
-        `without_final_backup` names tombstoned stores that may go although they cannot be backed up.
+        `without_final_backup` names tombstoned stores that may go although they cannot be backed up; in a protected
+        environment raises RefusedError unless the actor is an admin.
         `override_limits`: past the limits, for the given reason; raises RefusedError unless the actor is an admin.
 
         Raises before anything was changed; what went wrong with single stores is in the result.
@@ -165,6 +166,10 @@ class Gate:
         if override_limits:
             asked = NewEntry(actor, LIMIT_OVERRIDE, "denied", environment=self.environment, reason=reason)
             admins.require(self.settings.admins, "pass a limit", asked, self.ledger)
+        if without_final_backup and self.settings.protected:
+            facts = {"without_final_backup": sorted(without_final_backup)}
+            asked = NewEntry(actor, STORE_DELETE, "denied", environment=self.environment, reason=reason, metadata=facts)
+            admins.require(self.settings.admins, "remove a store without its last backup", asked, self.ledger)
         run = self._run(actor, report, Run, overwrite_drift=overwrite_drift)
         run.without_final_backup = frozenset(without_final_backup)
         request = self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key)

@@ -63,6 +63,15 @@ def pods(cluster: Cluster, namespace: str, labels: Mapping[str, str]) -> Sequenc
     return found.items if found is not None else ()
 
 
+def claims(cluster: Cluster, namespace: str) -> Sequence[Any]:
+    """Return the volume claims of a namespace; none where it does not exist. Raises where they may not be listed."""
+    found = cluster.ask(
+        lambda: cluster.core.list_namespaced_persistent_volume_claim(namespace, _request_timeout=_TIMEOUTS_S),
+        f"the volume claims of {namespace}",
+    )
+    return found.items if found is not None else ()
+
+
 def _collection(wanted: Mapping[str, Any]) -> str:
     version, kind = wanted["apiVersion"], wanted["kind"]
     namespace = wanted["metadata"].get("namespace")

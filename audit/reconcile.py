@@ -6,22 +6,31 @@ noted of an operation that was cut short is no such object.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from audit import observation as observations
 from audit import orphans, pending_releases
+from audit.limits import Limits, own_limits
 from audit.observation import Observation
 from audit.plan import Action
-from audit.records import NewEntry, Status, StoreRecord, StoreRow
+from audit.records import (
+    STATE_IMPORT,
+    Change,
+    Lease,
+    RunRequest,
+    Settled,
+    Status,
+    StoreOutcome,
+    StoreRecord,
+    StoreRow,
+)
 from audit.recovery import generated_values
 from audit.run import Run, RunResult, StoreResult
 from components import desired, naming
-from stacks.errors import Problem, StoreFailedError
+from stacks.errors import OverLimitError, Problem, StoreFailedError, StoresError
 from stacks.program import RunOptions
-
-STATE_IMPORT: Final = "state.import"
 
 
 class Reconciliation(Run):
@@ -103,17 +112,27 @@ class _Seen:
 
 
 def take_over(run: Run) -> RunResult:
-    """Rebuild the state of every live store that it does not hold whole. Stores that it holds are left alone."""
-    with run.session():
+    """Rebuild the state of every live store that it does not hold whole. Stores that it holds are left alone.
+
+    Each store that is taken up is an intent of the ledger before anything is written into the state.
+    """
+    with run.session() as leases:
         run.tell(None, "comparing the state with the cluster")
         observation = observations.observe(run.root, run.settings, run.manifest, run.engine, run.ledger)
         observations.refuse_other_cluster(run.settings, run.cluster, observation)
         observations.refuse_other_key(run.root, run.settings, observation)
+        observation = orphans.settle(run, observation, leases)
         values, problems = _lost(run, observation)
+        _admit(run, observation, sorted(values), leases)
         results: list[StoreResult] = []
         for cell in sorted({store.cell for store in run.manifest.stores if store.id in values}):
             mine = {store.id for store in run.manifest.in_cell(cell) if store.id in values}
-            failures = _take_over_cell(run, observation, cell, {store_id: values[store_id] for store_id in mine})
+            try:
+                failures = _take_over_cell(run, observation, cell, {store_id: values[store_id] for store_id in mine})
+            except StoresError as failure:
+                for store_id in sorted(values.keys() - {result.store_id for result in results}):
+                    _put_on_record(run, observation, store_id, str(failure))
+                raise
             for store_id in sorted(mine):
                 reason = failures.get(store_id)
                 results.append(_put_on_record(run, observation, store_id, reason))
@@ -121,6 +140,27 @@ def take_over(run: Run) -> RunResult:
                     problems.append(Problem(f"store '{store_id}'", reason, "correct the cause and run it again"))
         error = StoreFailedError.of(problems) if problems else None
         return RunResult(run.run_id, tuple(results), nothing_to_do=not results, exit_error=error)
+
+
+def _admit(run: Run, observation: Observation, store_ids: Sequence[str], leases: Sequence[Lease]) -> None:
+    """Put on record what is about to be taken up. It exists, so it counts whatever the limits say."""
+    if not store_ids:
+        return
+    stores = [store for store in run.manifest.stores if store.id in store_ids]
+    environment = run.settings.environment
+    found = [
+        StoreRecord(store.id, store.name, store.owner, store.cell, "Provisioning", observation.desired[store.id].url)
+        for store in stores
+    ]
+    run.ledger.adopt(environment, found, run.actor)
+    changes = tuple(Change(store.id, store.name, store.owner, store.cell, STATE_IMPORT) for store in stores)
+    limits = Limits.of_environment(run.settings)
+    own = own_limits(run.manifest.owners)
+    admission = run.ledger.admit(
+        RunRequest(run.run_id, environment, run.actor, limits, own, changes, leases=tuple(leases))
+    )
+    if admission.denied:
+        raise OverLimitError.of([denial.problem for denial in admission.denied])
 
 
 def _lost(run: Run, observation: Observation) -> tuple[dict[str, Mapping[str, str]], list[Problem]]:
@@ -156,33 +196,19 @@ def _take_over_cell(
     options = RunOptions(
         withheld=frozenset(absent - set(values)), taken_over=frozenset(values), cluster_uid=run.cluster.uid
     )
-    return run.engine.up(cell, options, observation.store_ids, run.on_step).failures
+    result = run.engine.up(cell, options, observation.store_ids, run.on_step)
+    return dict.fromkeys(values, "the run was stopped") if result.cancelled else result.failures
 
 
 def _put_on_record(run: Run, observation: Observation, store_id: str, failure: str | None) -> StoreResult:
     """Write what was taken over into the ledger, with what the store answers now."""
-    store = run.manifest.store(store_id)
-    assert store is not None  # noqa: S101 - the ids come from the manifest
     wanted = observation.desired[store_id]
-    environment, url = run.settings.environment, wanted.url
+    url = wanted.url
     answer = run.entrance.ask(store_id, url, sells=wanted.sells, locale=wanted.locale)
     status: Status = "Ready" if failure is None and answer.ok else "Failed"
     reason = failure or (None if answer.ok else answer.detail)
-    run.ledger.adopt(environment, [StoreRecord(store_id, store.name, store.owner, store.cell, status, url)], run.actor)
-    run.ledger.mark(
-        environment, store_id, status, reason, run_id=run.run_id, actor=run.actor, url=url, content=answer.content
-    )
-    run.ledger.record(
-        NewEntry(
-            actor=run.actor,
-            action=STATE_IMPORT,
-            outcome="success" if failure is None else "failure",
-            environment=environment,
-            store_id=store_id,
-            owner=store.owner,
-            run_id=run.run_id,
-            reason=failure,
-        )
-    )
+    outcome: Settled = "success" if failure is None else "failure"
+    settled = StoreOutcome(store_id, outcome, status, reason=reason, url=url, content=answer.content)
+    run.put_on_record(run.run_id, settled, "its state was read from the live objects")
     run.tell(store_id, "in the state again" if failure is None else failure, status)
     return StoreResult(store_id, Action.UNTOUCHED, status, url, reason, 0.0, answer.content)

@@ -27,6 +27,9 @@ STORE_OWNER_LEFT: Final = "store.owner_left"
 STORE_DELETE: Final = "store.delete"
 STORE_UPGRADE: Final = "store.upgrade"
 STORE_ROLLBACK: Final = "store.rollback"
+STORE_BACKUP: Final = "store.backup"
+STORE_RESTORE: Final = "store.restore"
+STATE_IMPORT: Final = "state.import"
 STORE_ADOPT: Final = "store.adopt"
 STORE_STATUS: Final = "store.status"
 LIMIT_OVERRIDE: Final = "limit.override"
@@ -37,6 +40,9 @@ AUDIT_ARCHIVE: Final = "audit.archive"
 AUDIT_SPOOL: Final = "audit.spool"
 
 IDEMPOTENCY_KEPT: Final = timedelta(days=7)
+
+LEAVES_AS_IT_IS: Final = frozenset({STORE_BACKUP})
+"""Actions that are asked, allowed and settled as any other, and change nothing of the store: its status stays."""
 
 Metadata = Mapping[str, object]
 

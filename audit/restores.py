@@ -17,7 +17,7 @@ from audit import backups, copies, jobs, live
 from audit.backup_server import BackupServer, owner_of
 from audit.backups import RESTORING, Snapshot
 from audit.closed import Closed
-from audit.records import Actor, Change, Lease, StoreOutcome, StoreRow
+from audit.records import STORE_RESTORE, Actor, Change, Lease, StoreOutcome, StoreRow
 from audit.run import ProgressEvent, Report, Run, RunResult, Scope
 from components import naming
 from stacks.errors import (
@@ -33,7 +33,6 @@ from stacks.manifest_file import ManifestFile
 if TYPE_CHECKING:
     from audit.gate import Gate
 
-STORE_RESTORE: Final = "store.restore"
 _PODS_GONE_S: Final = 180
 _POLL_S: Final = 0.5
 # Containers of the template after which something of the shop is another than before.
@@ -144,13 +143,13 @@ class Restore:
         self.cancelled = run.cancelled
         with run.session() as leases:
             run.observe(leases)
-            undo = self._undo(run, store_id) if self.keep_undo and not fresh else None
+            undo = self._undo(run, leases, store_id) if self.keep_undo and not fresh else None
             facts = {"snapshot": snapshot.id, "source": source_id, "taken_at": snapshot.taken_at.isoformat()}
             if undo is not None:
                 facts["undo"] = undo
             self._admit(run, leases, store_id, facts)
             outcome = self._outcome(run, store_id, source_id, snapshot, (server, undo))
-            self.gate.ledger.settle(run.run_id, [outcome])
+            run.put_on_record(run.run_id, outcome, f"snapshot {snapshot.short_id} was being restored")
         error: StoresError | None = None
         if outcome.outcome == "cancelled":
             error = CancelledError(f"run {run.run_id}", "the restore was stopped", outcome.reason or "run it again")
@@ -160,21 +159,13 @@ class Restore:
             run.run_id, store_id, source_id, snapshot.id, outcome.status, outcome.url, undo, outcome.reason, error
         )
 
-    def _undo(self, run: Run, store_id: str) -> str | None:
+    def _undo(self, run: Run, leases: Sequence[Lease], store_id: str) -> str | None:
         """Return a snapshot of what is there; after a restore that broke off the one that it took, if it did."""
         broken_off = Closed.of(self.web(store_id))
         if broken_off is not None:
             self._tell(store_id, "an earlier restore broke off; what is there now is not kept")
             return broken_off.undo
-        return backups.take(
-            self.gate,
-            store_id,
-            "pre-restore",
-            actor=self.actor,
-            run_id=run.run_id,
-            cancelled=run.cancelled,
-            tell=lambda text: self._tell(store_id, text),
-        )
+        return backups.taken(run, leases, store_id, "pre-restore", note=f"before restore {run.run_id}")
 
     def _admit(self, run: Run, leases: Sequence[Lease], store_id: str, facts: Mapping[str, object]) -> None:
         store = run.manifest.store(store_id)
@@ -190,6 +181,7 @@ class Restore:
     ) -> StoreOutcome:
         server, undo = means
         try:
+            server.ensure(backups.known_ids(self.gate))
             half = Closed.of(self.web(store_id)) is not None
             replicas = self.close(store_id, run.run_id, undo)
             result = self.load(store_id, source_id, snapshot, server)
@@ -304,9 +296,7 @@ class Restore:
         return found
 
     def _server(self) -> BackupServer:
-        server = backups.server_of(self.gate)
-        server.ensure(backups.known_ids(self.gate))
-        return server
+        return backups.server_of(self.gate)
 
     def _chosen(self, server: BackupServer, store_id: str, at: str | None) -> Snapshot:
         found = backups.listed(server, store_id, tell=lambda text: self._tell(store_id, text))

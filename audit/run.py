@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from audit import anchors, backups, orphans, pending_releases, provenance, repair, spool
+from audit import anchors, backups, live, orphans, pending_releases, provenance, repair, spool
 from audit import observation as observations
 from audit.anchors import Keeper
 from audit.backup_server import BackupServer
@@ -34,12 +34,12 @@ from audit.observation import Observation
 from audit.plan import Action, StorePlan
 from audit.probe import Answer
 from audit.records import (
+    STORE_DELETE,
     Actor,
     Admission,
     Change,
     Holder,
     Lease,
-    NewEntry,
     RunRequest,
     Status,
     StoreOutcome,
@@ -172,7 +172,7 @@ class Run:
         stores = observations.plan_stores(observation)
         if scope is None:
             stores = self._with_broken(observation, stores)
-        wanted, shown = observations.changes_of(observation, stores), stores
+        wanted, shown = self._with_skipped_backups(observations.changes_of(observation, stores)), stores
         if scope is None:
             self._schedule(observation, stores)
         else:
@@ -187,7 +187,7 @@ class Run:
         for denial in admission.denied:
             exists = denial.change.store_id in observation.rows
             self.tell(denial.change.store_id, str(denial.problem), None if exists else "Pending")
-        outcomes = self._apply(observation, stores, admission)
+        outcomes = self._apply(observation, stores, admission, leases)
         if outcomes:
             self._settle(outcomes, observation)
         return self._result(observation, shown, admission, outcomes)
@@ -258,10 +258,14 @@ class Run:
                 self.tell(store.store_id, store.reason or "", "Deleting")
 
     def _apply(
-        self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission
+        self,
+        observation: Observation,
+        stores: tuple[StorePlan, ...],
+        admission: Admission,
+        leases: Sequence[Lease],
     ) -> dict[str, StoreOutcome]:
         """Run the engine over every cell with admitted changes, then wait for its stores."""
-        outcomes = self._final_backups(observation, admission)
+        outcomes = self._final_backups(admission, leases)
         going = tuple(change for change in admission.admitted if change.store_id not in outcomes)
         admission = replace(admission, admitted=going)
         admitted = {change.store_id: change for change in going}
@@ -280,55 +284,46 @@ class Run:
                 raise
         return outcomes
 
-    def _final_backups(self, observation: Observation, admission: Admission) -> dict[str, StoreOutcome]:
-        """Back up every store that is about to be removed; return the outcomes of those that must stay."""
+    def _final_backups(self, admission: Admission, leases: Sequence[Lease]) -> dict[str, StoreOutcome]:
+        """Back up every store that is about to be removed; return the outcomes of those that must stay.
+
+        What it is by the ledger says nothing of its data: a store that has a volume is backed up, or it stays.
+        """
         values = environment_values(self.root, self.settings.environment)
         if not (values["backup"]["enabled"] and self.settings.final_backups):
             return {}
         failed: dict[str, StoreOutcome] = {}
         for change in admission.admitted:
-            row = observation.rows.get(change.store_id)
             if change.action != "store.delete":
                 continue
-            if row is None or row.ready_at is None:
-                self.tell(change.store_id, "it never sold, so there is nothing to back up")
-            elif self.cluster.namespace(naming.namespace(change.store_id)) is None:
-                self.tell(change.store_id, "its namespace is gone, so there is nothing to back up")
+            if not live.claims(self.cluster, naming.namespace(change.store_id)):
+                self.tell(change.store_id, "it has no volume, so there is nothing to back up")
             elif change.store_id in self.without_final_backup:
                 self.tell(change.store_id, "removed without a last backup, as was asked")
-            elif (reason := self._final_backup(change)) is not None:
+            elif (reason := self._final_backup(change, leases)) is not None:
                 cure = f"correct the cause, or run `stores up --without-final-backup {change.store_id}`"
                 told = f"it stays, because its last backup failed: {reason}; {cure}"
                 self.tell(change.store_id, told, "Deleting")
                 failed[change.store_id] = StoreOutcome(change.store_id, "failure", "Deleting", reason=told)
         return failed
 
-    def _final_backup(self, change: Change) -> str | None:
-        """Return why a store's last backup failed, or None; it is on record either way."""
-        entry = NewEntry(
-            actor=self.actor,
-            action=backups.STORE_BACKUP,
-            outcome="unknown",
-            environment=self.settings.environment,
-            store_id=change.store_id,
-            owner=change.owner,
-            run_id=self.run_id,
-            metadata={"backup": "final"},
+    def _with_skipped_backups(self, wanted: tuple[Change, ...]) -> tuple[Change, ...]:
+        """Return the changes; those that remove a store without its last backup, as was asked, say so in the log."""
+        return tuple(
+            replace(change, metadata={**change.metadata, "final_backup": "skipped"})
+            if change.action == STORE_DELETE and change.store_id in self.without_final_backup
+            else change
+            for change in wanted
         )
-        self.ledger.record(entry)
+
+    def _final_backup(self, change: Change, leases: Sequence[Lease]) -> str | None:
+        """Return why a store's last backup failed, or None; it is on record either way."""
         try:
-            summary = backups.make(
-                self.cluster,
-                change.store_id,
-                "final",
-                cancelled=self._cancelled,
-                tell=lambda text: self.tell(change.store_id, text),
-            )
+            backups.taken(self, leases, change.store_id, "final", note=f"before {self.run_id} removes it")
+        except AuditIncompleteError:
+            raise
         except StoresError as error:
-            self.ledger.record(replace(entry, outcome="failure", reason=str(error)))
             return str(error)
-        facts = {**entry.metadata, "snapshot": summary["snapshot_id"]}
-        self.ledger.record(replace(entry, outcome="success", metadata=facts))
         return None
 
     def _apply_cell(
@@ -558,16 +553,26 @@ class Run:
 
     def _settle(self, outcomes: Mapping[str, StoreOutcome], observation: Observation) -> None:
         """Put the outcomes on record, and what each cell was brought to."""
-        try:
+        with self.kept_if_lost(self.run_id, list(outcomes.values()), "the stores were changed"):
             self.ledger.settle(self.run_id, list(outcomes.values()))
             self._record_cells(observation, outcomes)
+
+    def put_on_record(self, run_id: str, outcome: StoreOutcome, done: str) -> None:
+        """Put the outcome of one store on record; `done` says what was done to it, whatever the database says."""
+        with self.kept_if_lost(run_id, [outcome], done):
+            self.ledger.settle(run_id, [outcome])
+
+    @contextmanager
+    def kept_if_lost(self, run_id: str, outcomes: Sequence[StoreOutcome], done: str) -> Iterator[None]:
+        """Keep outcomes on this machine where they cannot be written; raises AuditIncompleteError then."""
+        try:
+            yield
         except DatabaseUnreachableError as error:
-            told = ", ".join(f"{outcome.store_id} {outcome.status}" for outcome in outcomes.values())
-            environment = self.settings.environment
-            kept = spool.keep(self._spool, self.run_id, environment, self.actor, list(outcomes.values()))
+            told = ", ".join(f"{outcome.store_id} {outcome.status}" for outcome in outcomes)
+            kept = spool.keep(self._spool, run_id, self.settings.environment, self.actor, outcomes)
             raise AuditIncompleteError(
-                f"run {self.run_id}",
-                f"the stores were changed ({told}), but that could not be written: {error}",
+                f"run {run_id}",
+                f"{done} ({told}), but that could not be written: {error}",
                 f"bring the database back, then run `stores up` on this machine: it first settles from {kept}",
             ) from error
 
@@ -650,14 +655,14 @@ class Run:
         self.report(ProgressEvent(store_id, text, status))
 
     @contextmanager
-    def session(self) -> Iterator[list[Lease]]:
-        """Hold every cell of the environment, and stop in order when a signal says so.
+    def session(self, cells: Collection[str] | None = None) -> Iterator[list[Lease]]:
+        """Hold these cells, or every cell of the environment, and stop in order when a signal says so.
 
         What an earlier run could not write is on record before anything else is done, and the log's end is kept
         elsewhere before and after.
         """
         keeper = self._anchors()
-        with self._leases() as leases, self._signals(), self._on_record(keeper, leases):
+        with self._leases(cells) as leases, self._signals(), self._on_record(keeper, leases):
             yield leases
 
     @contextmanager
@@ -690,9 +695,9 @@ class Run:
             self.tell(None, f"the log's end could not be kept in {keeper.file}: {error}")
 
     @contextmanager
-    def _leases(self) -> Iterator[list[Lease]]:
-        """Hold every cell of the environment, renewed until the end; who cannot renew stops the engine."""
-        held = self._acquired(self.run_id, LEASE_S)
+    def _leases(self, cells: Collection[str] | None) -> Iterator[list[Lease]]:
+        """Hold the cells, renewed until the end; who cannot renew stops the engine."""
+        held = self._acquired(self.run_id, LEASE_S, cells)
         done = threading.Event()
         keeper = threading.Thread(target=self._renew, args=(held, done), name="lease-keeper", daemon=True)
         try:
@@ -704,14 +709,15 @@ class Run:
                 keeper.join()
             self._give_back(held)
 
-    def _acquired(self, run_id: str, ttl_s: int) -> list[Lease]:
-        """Return the leases of every cell of the environment; of all or of none."""
+    def _acquired(self, run_id: str, ttl_s: int, cells: Collection[str] | None = None) -> list[Lease]:
+        """Return the leases of these cells, or of every cell of the environment; of all or of none."""
         holder = Holder(actor=self.actor, host=socket.gethostname(), pid=os.getpid(), run_id=run_id)
         environment = self.settings.environment
-        cells = sorted({store.cell for store in self.manifest.stores} | {naming.FIRST_CELL})
+        if cells is None:
+            cells = {store.cell for store in self.manifest.stores} | {naming.FIRST_CELL}
         held: list[Lease] = []
         try:
-            held.extend(self.ledger.acquire_lease(environment, cell, holder, ttl_s) for cell in cells)
+            held.extend(self.ledger.acquire_lease(environment, cell, holder, ttl_s) for cell in sorted(cells))
         except BaseException:
             self._give_back(held)
             raise

@@ -14,6 +14,7 @@ from audit import entries, leases, slots
 from audit.chain import from_json, to_json
 from audit.database import Clock
 from audit.records import (
+    LEAVES_AS_IT_IS,
     STORE_ADOPT,
     STORE_CREATE,
     STORE_STATUS,
@@ -78,7 +79,8 @@ def settle(
     written: list[NewEntry] = []
     for outcome in new:
         intent, store = rows[outcome.store_id], known[outcome.store_id]
-        deltas[store.owner] += _write_status(connection, locked, store, Seen.of(outcome, run_id))
+        if intent.action not in LEAVES_AS_IT_IS:
+            deltas[store.owner] += _write_status(connection, locked, store, Seen.of(outcome, run_id))
         _write_outcome(connection, locked.now, intent, outcome)
         written.append(_outcome_entry(intent, outcome, actor))
     slots.change(connection, locked, deltas)

@@ -111,9 +111,7 @@ def list_backups(session: Session, *, as_json: bool, store_id: str | None, delet
         session.output.table(["store", "last good backup", "age", ""], rows)
         return
     with session.gate() as gate, RunProgress(session.output) as progress:
-        server = backups.server_of(gate)
-        server.ensure(backups.known_ids(gate))
-        found = backups.listed(server, store_id, tell=progress.teller(store_id))
+        found = backups.listed(backups.server_of(gate), store_id, tell=progress.teller(store_id))
     if as_json:
         session.output.json([asdict(snapshot) for snapshot in found])
     elif not found:

@@ -53,7 +53,15 @@ def test_an_expired_lease_is_taken_over_and_the_takeover_is_on_record(
     assert acquire(ledger, "run-b").fencing == 2
     (entry,) = ledger.entries(ENVIRONMENT, action="lease.takeover")
     assert entry.run_id == "run-b"
-    assert entry.metadata == {"cell": "01", "fencing": 2, "from_run_id": "run-a"}
+    assert entry.metadata == {
+        "cell": "01",
+        "fencing": 2,
+        "from_run_id": "run-a",
+        "from_host": "laptop",
+        "from_acquired_at": "2026-03-01T12:00:00+00:00",
+        "from_ended_at": "2026-03-01T12:01:00+00:00",
+        "from_ttl_s": 60,
+    }
 
 
 def test_a_released_cell_is_free_at_once_under_a_greater_number(ledger: Ledger) -> None:
