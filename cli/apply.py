@@ -127,7 +127,7 @@ def _plan_against(session: Session, ref: str) -> Plan:
     "without_final_backup",
     metavar="ID",
     multiple=True,
-    help="Remove this tombstoned store even if its last backup fails; give --reason too.",
+    help="Remove this tombstoned store without its last backup; give --reason too. In prod it takes an admin.",
 )
 @key_option
 @overwrite_option

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from audit import aftermath, anchors, backups, live
 from audit.backups import RESTORING
+from audit.gate import Gate
 from audit.ledger import Ledger
 from audit.probe import Answer
 from audit.records import (
@@ -25,9 +27,16 @@ from audit.records import (
     StoreOutcome,
 )
 from audit.run import Run
-from stacks.errors import AuditIncompleteError, CancelledError, DatabaseUnreachableError, LockedError, StoreFailedError
+from stacks.errors import (
+    AuditIncompleteError,
+    CancelledError,
+    DatabaseUnreachableError,
+    LockedError,
+    RefusedError,
+    StoreFailedError,
+)
 from stacks.settings import Settings
-from tests.audit.ledger_samples import change, outcomes, request, used
+from tests.audit.ledger_samples import ALICE, change, outcomes, request, used
 from tests.audit.test_aftermath import Door, LiveCluster, applied
 from tests.audit.test_observation import NOW, TEA, row, seen
 from tests.audit.test_run_session import Runs
@@ -210,3 +219,9 @@ def test_that_a_last_backup_was_skipped_is_in_the_entry_of_the_removal(runs: Run
     marked, *rest = run._with_skipped_backups((leaving, *others))
     assert marked.metadata == {"a": 1, "final_backup": "skipped"}
     assert tuple(rest) == others
+
+
+def test_in_a_protected_environment_only_an_admin_skips_a_last_backup() -> None:
+    gate: Any = SimpleNamespace(settings=Settings(environment=ENV, protected=True, admins=("mara",)), environment=ENV)
+    with pytest.raises(RefusedError, match="'alice' may not remove a store without its last backup"):
+        Gate.up(gate, actor=ALICE, reason="gone", without_final_backup=(TEA,))

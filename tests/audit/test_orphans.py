@@ -6,22 +6,23 @@ A real ledger; engine, cluster and ingress say what a test lets exist.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from audit import anchors, orphans, reconcile
 from audit import observation as observations
-from audit import orphans
-from audit.engine import EngineLockedError, Snapshot
+from audit.engine import EngineLockedError, EngineResult, Snapshot
 from audit.ledger import Ledger
 from audit.observation import Observation
 from audit.probe import Answer
 from audit.reconcile import Reconciliation
-from audit.records import Change, StoreRecord, StoreRow
+from audit.records import STATE_IMPORT, Change, StoreRecord, StoreRow
 from audit.run import Run
-from stacks.errors import ManifestError
+from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, ManifestError, StoreFailedError
 from stacks.settings import Settings
 from tests.audit.conftest import FakeClock
 from tests.audit.ledger_samples import ALICE, outcomes, request, used
@@ -72,7 +73,7 @@ class World:
 
     def __init__(self, root: Path, ledger: Ledger) -> None:
         self.root, self.ledger = root, ledger
-        self.cluster, self.engine = LiveCluster(), IdleEngine()
+        self.cluster, self.engine = LiveCluster(), IdleEngine()  # type: Any, Any
         self.answer = ANSWERS
         self.snapshot = Snapshot(exists=True)
         self.manifest = Manifest(TEA)
@@ -253,3 +254,74 @@ def test_an_adopted_store_that_answered_has_sold(world: World, clock: FakeClock)
     ]
     world.ledger.adopt(ENV, records, ALICE)
     assert {row.store_id: row.ready_at for row in world.ledger.stores(ENV)} == {TEA: clock(), "mute-x7k2m": None}
+
+
+# --- the import of a lost state
+
+
+class ImportingEngine(IdleEngine):
+    """An engine that takes live objects into its state; what the ledger says meanwhile is kept."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__()
+        self.ledger = ledger
+        self.open_at_plant: list[str] = []
+        self.result = EngineResult((), {})
+        self.lose: Callable[[], None] = lambda: None
+
+    def plant(self, _cell: str, _values: Any) -> None:
+        self.open_at_plant = [change.action for run in self.ledger.open_runs(ENV) for change in run.changes]
+
+    def up(self, *_: Any) -> EngineResult:
+        self.lose()
+        return self.result
+
+
+@pytest.fixture
+def importing(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.delenv(anchors.VARIABLE, raising=False)
+    world.engine = ImportingEngine(world.ledger)
+    world.cluster.existing = {f"store-{TEA}"}
+    monkeypatch.setattr(reconcile, "generated_values", lambda _secret: {"database-password": "x"})
+    monkeypatch.setattr(LiveCluster, "secret", lambda *_: {}, raising=False)
+    monkeypatch.setattr(Manifest, "in_cell", lambda manifest, _cell: manifest.stores, raising=False)
+    monkeypatch.setattr(Manifest, "owners", {}, raising=False)
+    monkeypatch.setattr(observations, "observe", lambda *_: replace(world.observation(), desired={TEA: desired()}))
+    return world
+
+
+def imports(world: World) -> list[str]:
+    return [entry.outcome for entry in world.ledger.entries(ENV, action=STATE_IMPORT, ascending=True)]
+
+
+def test_an_import_is_on_record_before_the_state_is_written(importing: World) -> None:
+    assert reconcile.take_over(importing.run()).exit_error is None
+    assert importing.engine.open_at_plant == [STATE_IMPORT]
+    assert imports(importing) == ["unknown", "success"]
+    assert (importing.row().status, used(importing.ledger)) == ("Ready", 1)
+
+
+def test_an_import_counts_what_exists_whatever_the_limits_say(importing: World) -> None:
+    importing.created()
+    assert reconcile.take_over(importing.run()).exit_error is None
+    assert used(importing.ledger) == 1
+
+
+def test_an_import_that_was_stopped_is_no_success(importing: World) -> None:
+    importing.engine.result = EngineResult((), {}, cancelled=True)
+    assert isinstance(reconcile.take_over(importing.run()).exit_error, StoreFailedError)
+    assert imports(importing) == ["unknown", "failure"]
+    assert importing.row().status == "Failed"
+
+
+def test_an_import_whose_database_is_lost_is_kept_on_disk(importing: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise DatabaseUnreachableError("ledger", "gone", "start it")
+
+    with monkeypatch.context() as lost:
+        importing.engine.lose = lambda: lost.setattr(importing.ledger, "settle", gone)
+        with pytest.raises(AuditIncompleteError, match="its state was read"):
+            reconcile.take_over(importing.run())
+    with importing.run().session():
+        assert importing.ledger.open_runs(ENV) == []
+    assert imports(importing) == ["unknown", "success"]
