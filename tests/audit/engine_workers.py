@@ -61,8 +61,8 @@ class FolderCluster:
 class Silent:
     """An ingress behind which nothing answers."""
 
-    def ask(self, _store_id: str, _url: str, *, sells: bool) -> Answer:
-        return Answer(ok=False, detail=f"nothing answers ({sells})")
+    def ask(self, _store_id: str, _url: str, *, sells: bool, locale: str) -> Answer:
+        return Answer(ok=False, detail=f"nothing answers ({sells}, {locale})")
 
 
 @dataclass

@@ -95,8 +95,8 @@ class World:
             **fields,
         )
 
-    def ask(self, _store_id: str, _url: str, *, sells: bool) -> Answer:
-        assert not sells
+    def ask(self, _store_id: str, _url: str, *, sells: bool, locale: str) -> Answer:
+        assert (sells, locale) == (False, "en_US")
         return self.answer
 
     def observation(self) -> Observation:
