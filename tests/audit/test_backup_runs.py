@@ -221,7 +221,9 @@ def test_that_a_last_backup_was_skipped_is_in_the_entry_of_the_removal(runs: Run
     assert tuple(rest) == others
 
 
-def test_in_a_protected_environment_only_an_admin_skips_a_last_backup() -> None:
-    gate: Any = SimpleNamespace(settings=Settings(environment=ENV, protected=True, admins=("mara",)), environment=ENV)
-    with pytest.raises(RefusedError, match="'alice' may not remove a store without its last backup"):
+def test_in_a_protected_environment_only_an_admin_skips_a_last_backup_and_a_refusal_is_on_record(runs: Runs) -> None:
+    settings = Settings(environment=ENV, protected=True, admins=("mara",))
+    gate: Any = SimpleNamespace(settings=settings, environment=ENV, ledger=runs.ledger)
+    with pytest.raises(RefusedError, match="may not remove a store without its last backup"):
         Gate.up(gate, actor=ALICE, reason="gone", without_final_backup=(TEA,))
+    assert [entry.outcome for entry in runs.ledger.entries(ENV, action=STORE_DELETE)] == ["denied"]
