@@ -91,6 +91,7 @@ class BackupServer:
         script: str,
         *,
         environment: Mapping[str, str] | None = None,
+        timeout_s: int = _LIST_TIMEOUT_S,
         cancelled: Event | None = None,
         on_wait: Callable[[str], None] = lambda _text: None,
     ) -> JobResult:
@@ -107,7 +108,7 @@ class BackupServer:
         return jobs.run(
             self.cluster,
             job,
-            _LIST_TIMEOUT_S,
+            timeout_s,
             cancelled=cancelled,
             on_created=hand_over,
             on_wait=on_wait,

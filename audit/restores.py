@@ -184,16 +184,23 @@ class Restore:
             server.ensure(backups.known_ids(self.gate))
             half = Closed.of(self.web(store_id)) is not None
             replicas = self.close(store_id, run.run_id, undo)
-            result = self.load(store_id, source_id, snapshot, server)
         except StoresError as error:
             return StoreOutcome(store_id, "failure", "Failed", reason=str(error))
+        try:
+            result = self.load(store_id, source_id, snapshot, server)
+        except StoresError as error:
+            # Its Job did not begin, so what there is is what there was.
+            result = jobs.JobResult(succeeded=False, reason=str(error))
         touched = half or touches(result)
         if not result.succeeded and touched:
             closed = f"it stays closed until a restore succeeds: {_way_back(store_id, undo)}"
             kind = "cancelled" if result.cancelled else "failure"
             self._tell(store_id, f"{result.reason}; {closed}")
             return StoreOutcome(store_id, kind, "Failed", reason=f"{result.reason}; {closed}")  # type: ignore[arg-type]
-        self.open(store_id, replicas)
+        try:
+            self.open(store_id, replicas)
+        except StoresError as error:
+            return StoreOutcome(store_id, "failure", "Failed", reason=f"it could not be opened again: {error}")
         outcome = run.until_sells(store_id)
         if not result.succeeded:
             reason = f"nothing was changed: {result.reason}"
@@ -201,32 +208,50 @@ class Restore:
         return replace(outcome, metadata={**outcome.metadata, "snapshot": snapshot.id})
 
     def close(self, store_id: str, run_id: str, undo: str | None, *, marked: bool = True) -> int:
-        """Leave no web pod, and return how many there should be: nobody buys while the data is replaced.
+        """Leave no web pod and no backup, and return how many web pods there should be.
 
-        Marked, it stays closed whatever becomes of this run; see `audit.closed`. Where it does not close within its
-        time, it is opened again. Raises StoreFailedError then, and where the run is stopped.
+        Nobody buys, and nothing is saved, while the data is replaced. Marked, it stays closed whatever becomes of this
+        run; see `audit.closed`. Where it does not close within its time, it is opened again. Raises StoreFailedError
+        then, and where the run is stopped.
         """
         web = self.web(store_id)
         before = Closed.of(web)
         replicas = before.replicas if before else int(web["spec"]["replicas"])
         closed = Closed(run_id, undo, replicas)
-        self.scale(store_id, 0, closed.mark if marked else None)
-        self._tell(store_id, "closed: waiting until no web pod is left")
-        labels = {"app.kubernetes.io/component": "wordpress"}
-        deadline = time.monotonic() + _PODS_GONE_S
-        while live.pods(self.gate.cluster, naming.namespace(store_id), labels):
-            if time.monotonic() > deadline or self.cancelled.wait(_POLL_S):
-                what = "the run was stopped" if self.cancelled.is_set() else "its web pods do not go"
-                if before is not None:
-                    raise StoreFailedError(f"store '{store_id}'", f"{what}; it is closed as before", "run it again")
-                self.scale(store_id, replicas, None)
-                raise StoreFailedError(f"store '{store_id}'", f"{what}; it was opened again", "run it again")
+        try:
+            self._pause_backups(store_id, paused=True)
+            self._wait_until_gone(store_id, "backup", "waiting until a backup that runs has ended")
+            self.scale(store_id, 0, closed.mark if marked else None)
+            self._wait_until_gone(store_id, "wordpress", "closed: waiting until no web pod is left")
+        except StoresError as error:
+            what = "; ".join(problem.what for problem in error.problems)
+            if before is not None:
+                raise StoreFailedError(
+                    f"store '{store_id}'", f"{what}; it is closed as before", "run it again"
+                ) from error
+            self.open(store_id, replicas)
+            raise StoreFailedError(f"store '{store_id}'", f"{what}; it was opened again", "run it again") from error
         return replicas
 
+    def _wait_until_gone(self, store_id: str, component: str, told: str) -> None:
+        labels = {"app.kubernetes.io/component": component}
+        deadline = time.monotonic() + _PODS_GONE_S
+        self._tell(store_id, told)
+        while any(_works(pod) for pod in live.pods(self.gate.cluster, naming.namespace(store_id), labels)):
+            if time.monotonic() > deadline or self.cancelled.wait(_POLL_S):
+                what = f"the run was stopped while {told}" if self.cancelled.is_set() else f"too long {told}"
+                raise StoreFailedError(f"store '{store_id}'", what, "run it again")
+
     def open(self, store_id: str, replicas: int) -> None:
-        """Let the web pods come back."""
+        """Let the web pods come back, and backups by the schedule begin."""
         self._tell(store_id, "opening again")
         self.scale(store_id, replicas, None)
+        self._pause_backups(store_id, paused=False)
+
+    def _pause_backups(self, store_id: str, *, paused: bool) -> None:
+        """Let no backup begin by the schedule: one of half-replaced data would be the newest of all."""
+        where = (naming.namespace(store_id), f"{store_id}-backup")
+        live.patch(self.gate.cluster, "batch/v1", "CronJob", where, {"spec": {"suspend": paused}})
 
     def scale(self, store_id: str, replicas: int, mark: str | None) -> None:
         """Make it so many web pods; `mark` None takes the mark away."""
@@ -320,6 +345,14 @@ class Restore:
 def touches(result: jobs.JobResult) -> bool:
     """Return whether a restore's Job came so far that something of the shop is another than before, perhaps."""
     return result.container in _TOUCHING or result.cancelled
+
+
+def _works(pod: Any) -> bool:
+    """Return whether a pod reads or changes anything, or is about to. One that no node takes does neither.
+
+    Such a backup waits for a web pod's node: it must not keep its store from being restored.
+    """
+    return pod.status.phase not in ("Succeeded", "Failed") and pod.spec.node_name is not None
 
 
 def _way_back(store_id: str, undo: str | None) -> str:

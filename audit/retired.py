@@ -38,6 +38,8 @@ left=$(restic list packs --no-lock | wc -l)
 [ "$left" -eq 0 ] || fail "$left files of data are left" 'run it again'
 printf '{"snapshots":%s}\\n' "$(printf '%s\\n' "$ids" | grep -c . || true)"
 """
+# Of a large repository in an object store each file is a request.
+_TIMEOUT_S: Final = 3600
 
 Tell = Callable[[str, str], None]
 
@@ -165,7 +167,7 @@ def _require_gone(gate: Gate, retired: Retired) -> None:
 def _remove(server: BackupServer, store_id: str, tell: Callable[[str], None]) -> int:
     """Remove all that is in a store's repository; return how many snapshots that were."""
     tell("removing its backups")
-    result = server.client(store_id, _REMOVE, on_wait=tell)
+    result = server.client(store_id, _REMOVE, timeout_s=_TIMEOUT_S, on_wait=tell)
     where = f"backups of '{store_id}'"
     if not result.succeeded:
         raise StoreFailedError(where, f"they cannot be removed: {result.reason}", "see docs/backup.md, and try again")

@@ -264,6 +264,7 @@ def test_code_that_changes_while_a_backup_runs_makes_it_fail_and_leaves_no_snaps
     assert listed(gate, shop) == []
 
 
+@pytest.mark.long
 def test_what_is_kept_is_what_the_values_say_and_no_replaced_state_takes_its_place(
     shop: Shop, gate: BackupServer
 ) -> None:
@@ -314,6 +315,7 @@ def test_the_repository_of_a_deleted_store_is_emptied_whole_and_again_without_ha
     assert retired._remove(gate, shop.store_id, lambda _text: None) == 0
 
 
+@pytest.mark.long
 def test_a_repository_that_does_not_open_is_not_removed(shop: Shop, gate: BackupServer, server: ObjectStore) -> None:
     shop.write(KEPT)
     assert shop.backup().code == 0
