@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 TEA = naming.new_store_id("backed")
 # The admin page of this one may install.
 OPEN = naming.new_store_id("open")
-BLOCK = store(TEA, currency="EUR", timezone="Europe/Berlin", uploads={"storage": "2Gi"})
+BLOCK = store(TEA, title="Tea & more", currency="EUR", timezone="Europe/Berlin", uploads={"storage": "2Gi"})
 PLUGIN = "<?php /* Plugin Name: Handmade */ function handmade() { return %r; }"
 
 
