@@ -121,3 +121,13 @@ def test_a_backup_that_runs_is_waited_for_and_not_for_ever(cluster: Cluster, mon
     assert cluster.seen == []
     assert (cluster.replicas, cluster.mark, cluster.suspended) == (2, None, False)
     assert "waiting until a backup that runs has ended" in (outcome.reason or "")
+
+
+def test_one_that_broke_off_stays_closed_also_when_the_next_cannot_begin(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restored(cluster, monkeypatch, LOAD)
+    cluster.backups = ["Running"]
+    monkeypatch.setattr(restores, "_PODS_GONE_S", 0)
+    restored(cluster, monkeypatch, JobResult(succeeded=True))
+    assert (cluster.replicas, cluster.mark, cluster.suspended) == (0, "run-1 2", True)

@@ -80,6 +80,29 @@ def test_only_the_dump_and_restic_see_what_they_need(chart: Chart) -> None:
     assert all(mount.get("readOnly") for mount in restic["volumeMounts"] if mount["mountPath"].startswith("/backup/"))
 
 
+def claims(spec: dict[str, Any]) -> dict[str, str]:
+    found = [volume for volume in spec["volumes"] if "persistentVolumeClaim" in volume]
+    return {volume["name"]: volume["persistentVolumeClaim"]["claimName"] for volume in found}
+
+
+def test_what_is_saved_and_put_back_is_the_whole_volume_that_wp_content_lies_on(chart: Chart) -> None:
+    rendered = chart.render(merged(ON, {"wpContent": {"mode": "persistent"}}))
+    web = rendered.pods()["wordpress"]["spec"]
+    content = [
+        claims(web)[mount["name"]]
+        for mount in rendered.container("wordpress")["volumeMounts"]
+        if mount["mountPath"] in ("/var/www/html/wp-content", "/var/www/html/wp-content/uploads")
+    ]
+    assert len(content) == 2
+    for kind, container, place in (("backup", "restic", "/backup/volume"), ("restore", "files", "/volume")):
+        spec = cron_jobs(rendered)[kind]["jobTemplate"]["spec"]["template"]["spec"]
+        (found,) = [each for each in spec["containers"] if each["name"] == container]
+        (mount,) = [each for each in found["volumeMounts"] if each["mountPath"] == place]
+        assert "subPath" not in mount
+        assert mount.get("readOnly", False) == (kind == "backup")
+        assert {claims(spec)[mount["name"]]} == set(content)
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
