@@ -86,8 +86,9 @@ def of_all(gate: Gate) -> list[BackupAge]:
     unknown: str | None = None
     scheduled: Mapping[str, _Scheduled] = {}
     try:
-        scheduled = _scheduled(gate.cluster)
-        if ours and not _server_runs(gate.cluster):
+        cluster = gate.cluster.asked_once()
+        scheduled = _scheduled(cluster)
+        if ours and not _server_runs(cluster):
             unknown = _NO_SERVER
     except ClusterUnreachableError as error:
         problem = error.problems[0]

@@ -37,10 +37,20 @@ class NamespaceState:
 class Cluster:
     """One cluster of a kubeconfig. Every method raises ClusterUnreachableError when it cannot be asked."""
 
-    def __init__(self, *, kubeconfig: str | None = None, context: str | None = None) -> None:
-        """Prepare to ask the cluster; `kubeconfig` None takes KUBECONFIG or the user's own file."""
+    def __init__(
+        self, *, kubeconfig: str | None = None, context: str | None = None, retries: int | None = None
+    ) -> None:
+        """Prepare to ask the cluster; `kubeconfig` None takes KUBECONFIG or the user's own file.
+
+        `retries` is how often the client asks again by itself, each time as long as before; None is its own figure, 3.
+        """
         self._kubeconfig = kubeconfig
         self._context = context
+        self._retries = retries
+
+    def asked_once(self) -> Cluster:
+        """Return the same cluster for questions whose answer nobody waits long for: none is asked again."""
+        return Cluster(kubeconfig=self._kubeconfig, context=self._context, retries=0)
 
     @cached_property
     def address(self) -> str:
@@ -204,9 +214,12 @@ class Cluster:
         from kubernetes import client, config  # noqa: PLC0415
         from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
 
+        settings = client.Configuration()
+        # Before the client is made: afterwards it has no effect.
+        settings.retries = self._retries
         try:
-            api = config.new_client_from_config(  # type: ignore[no-untyped-call]
-                config_file=self._kubeconfig, context=self._context
+            config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=self._kubeconfig, context=self._context, client_configuration=settings
             )
         except (ConfigException, OSError) as error:
             raise ClusterUnreachableError(
@@ -214,8 +227,7 @@ class Cluster:
                 f"no usable kubeconfig: {' '.join(str(error).split())}",
                 "run `make up` for the sandbox, or point KUBECONFIG at your cluster",
             ) from None
-        api.configuration.retries = 0
-        return client.CoreV1Api(api)
+        return client.CoreV1Api(client.ApiClient(settings))
 
     def _executed(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> str | None:
         from kubernetes.stream import stream  # noqa: PLC0415 - see _core

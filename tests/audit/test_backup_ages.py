@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from audit import backup_ages
 from audit.backup_ages import BackupAge, _Scheduled, ages, of_all
 from audit.ledger import Ledger
 from audit.records import NewEntry, StoreRow
@@ -208,6 +211,25 @@ def test_a_cluster_that_does_not_answer_leaves_what_the_log_knows(
     assert (asked.age_s, asked.late, never.age_s, never.late) == (3600, False, None, False)
     assert asked.told.startswith("unknown: the cluster cannot be asked: ")
     assert (asked.brief, never.brief) == ("60 min ago ?", "unknown")
+
+
+def test_a_cluster_that_takes_the_question_and_says_nothing_is_asked_once(
+    ledger: Ledger, gate: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _made(ledger, monkeypatch, 1)
+    monkeypatch.setattr(backup_ages, "_TIMEOUTS_S", (0.5, 0.5))
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def listen() -> None:
+            with suppress(OSError):
+                while True:
+                    asked.append(silent.accept()[0])
+
+        threading.Thread(target=listen, daemon=True).start()
+        (found,) = of_all(gate(silent.getsockname()[1]))
+    assert found.told.startswith("unknown: the cluster cannot be asked: it does not answer")
+    assert len(asked) == 1
 
 
 def test_a_backup_server_that_does_not_run_is_told_for_every_store(
