@@ -43,7 +43,13 @@ class Cluster:
 
     def pods(self, _cluster: object, _namespace: str, labels: dict[str, str]) -> Sequence[Any]:
         phases = self.backups if labels["app.kubernetes.io/component"] == "backup" else ["Running"] * self.replicas
-        return [SimpleNamespace(status=SimpleNamespace(phase=phase)) for phase in phases]
+        return [
+            SimpleNamespace(
+                status=SimpleNamespace(phase=phase.removeprefix("Unscheduled ")),
+                spec=SimpleNamespace(node_name=None if phase.startswith("Unscheduled ") else "node"),
+            )
+            for phase in phases
+        ]
 
 
 @pytest.fixture
@@ -121,6 +127,14 @@ def test_a_backup_that_runs_is_waited_for_and_not_for_ever(cluster: Cluster, mon
     assert cluster.seen == []
     assert (cluster.replicas, cluster.mark, cluster.suspended) == (2, None, False)
     assert "waiting until a backup that runs has ended" in (outcome.reason or "")
+
+
+def test_a_backup_that_no_node_takes_keeps_nobody_from_a_restore(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.backups = ["Unscheduled Pending"]
+    monkeypatch.setattr(restores, "_PODS_GONE_S", 0)
+    assert restored(cluster, monkeypatch, JobResult(succeeded=True)).status == "Ready"
 
 
 def test_one_that_broke_off_stays_closed_also_when_the_next_cannot_begin(
