@@ -70,7 +70,7 @@ def restored(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, result: JobResul
             raise result
         return result
 
-    monkeypatch.setattr(Restore, "_load", load)
+    monkeypatch.setattr(Restore, "load", load)
     work = Restore(SimpleNamespace(cluster=cluster), Actor("alice", "user"), lambda _event: None)  # type: ignore[arg-type]
     run: Any = SimpleNamespace(run_id="run-1", until_sells=lambda store_id: StoreOutcome(store_id, "success", "Ready"))
     snapshot = Snapshot("3" * 64, NOON, "manual", (), None, None)
@@ -104,7 +104,7 @@ def test_a_restore_that_broke_off_leaves_the_shop_closed_and_unsaved(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcome = restored(cluster, monkeypatch, LOAD)
-    assert (cluster.replicas, cluster.mark, cluster.suspended) == (0, "run-1 2", True)
+    assert (cluster.replicas, cluster.mark, cluster.suspended) == (0, "run-1 - 2", True)
     assert (outcome.outcome, outcome.status) == ("failure", "Failed")
     assert "it stays closed until a restore succeeds" in (outcome.reason or "")
 
@@ -115,7 +115,7 @@ def test_after_one_that_broke_off_only_a_restore_that_succeeds_opens_the_shop(
 ) -> None:
     restored(cluster, monkeypatch, LOAD)
     outcome = restored(cluster, monkeypatch, result)
-    assert (cluster.replicas, cluster.mark, outcome.status) == (0, "run-1 2", "Failed")
+    assert (cluster.replicas, cluster.mark, outcome.status) == (0, "run-1 - 2", "Failed")
     restored(cluster, monkeypatch, JobResult(succeeded=True, container="files"))
     assert (cluster.replicas, cluster.mark, cluster.suspended) == (2, None, False)
 
@@ -144,4 +144,4 @@ def test_one_that_broke_off_stays_closed_also_when_the_next_cannot_begin(
     cluster.backups = ["Running"]
     monkeypatch.setattr(restores, "_PODS_GONE_S", 0)
     restored(cluster, monkeypatch, JobResult(succeeded=True))
-    assert (cluster.replicas, cluster.mark, cluster.suspended) == (0, "run-1 2", True)
+    assert (cluster.replicas, cluster.mark, cluster.suspended) == (0, "run-1 - 2", True)
