@@ -7,21 +7,23 @@ status of each store. All of it is committed, or nothing, and without it no engi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from audit import entries, idempotency, judgement, leases, slots
+from audit import deferral, entries, idempotency, judgement, leases, slots
 from audit.chain import from_json
 from audit.database import Clock, insert_if_missing
+from audit.deferral import DEFERRED
 from audit.judgement import Judged, Known
 from audit.limits import NO_OWN_LIMITS, OwnerLimits
 from audit.records import (
     LEAVES_AS_IT_IS,
     LIMIT_OVERRIDE,
+    STORE_CREATE,
     STORE_DELETE,
     STORE_OWNER_LEFT,
     Admission,
@@ -32,6 +34,9 @@ from audit.records import (
 )
 from audit.tables import ALL_OWNERS, NAME_LENGTH, audit_logs, from_us, intents, stores, to_us
 from stacks.errors import InternalError, UsageError
+
+_INSERT_INTENTS: Final = insert(intents)
+_INSERT_STORE: Final = insert(stores)
 
 
 def check(request: RunRequest) -> None:
@@ -49,8 +54,8 @@ def check(request: RunRequest) -> None:
 
 
 @dataclass(frozen=True)
-class Denied:
-    """A request of which nothing can go. Nothing of it is recorded yet."""
+class Judgement:
+    """What the limits say to a request. Nothing of it is recorded yet."""
 
     judged: Sequence[Judged]
     now: datetime
@@ -59,22 +64,15 @@ class Denied:
 def decide(connection: Connection, clock: Clock, request: RunRequest) -> Admission:
     """Return what was said to the request; all of it is recorded when the transaction commits.
 
-    On MariaDB, who cannot go keeps nobody waiting who can: it is looked for without a lock first, and a denial is
-    recorded after the lock on the counters has been given back. SQLite has one lock for everything.
+    On MariaDB, who cannot go keeps nobody waiting who can: it is looked for without a lock first. SQLite has one lock
+    for everything.
     """
-    one_lock = connection.dialect.name == "sqlite"
-    denied = None if one_lock else foresee(connection, clock, request)
-    if denied is None:
-        answer = admit(connection, clock, request)
-        if isinstance(answer, Admission):
-            return answer
-        denied = answer
-        if not one_lock:
-            connection.rollback()
-    return deny(connection, clock, request, denied)
+    denied = None if connection.dialect.name == "sqlite" else foresee(connection, clock, request)
+    answer = denied or admit(connection, clock, request)
+    return answer if isinstance(answer, Admission) else deny(connection, clock, request, answer)
 
 
-def foresee(connection: Connection, clock: Clock, request: RunRequest) -> Denied | None:
+def foresee(connection: Connection, clock: Clock, request: RunRequest) -> Judgement | None:
     """Return the denial of a request of which nothing can go; None if something might.
 
     It counts without a lock, so that who cannot go keeps nobody waiting who can. The denial is true all the same: at
@@ -83,44 +81,48 @@ def foresee(connection: Connection, clock: Clock, request: RunRequest) -> Denied
     if request.override_reason is not None or not request.changes:
         return None
     judged, now = judgement.forecast(connection, clock, request)
-    return None if any(item.verdict.allowed for item in judged) else Denied(judged, now)
+    return None if any(item.verdict.allowed for item in judged) else Judgement(judged, now)
 
 
-def admit(connection: Connection, clock: Clock, request: RunRequest) -> Admission | Denied:
-    """Return what may go; all of it is recorded when the transaction commits. Of a denial as a whole, nothing is.
+def admit(connection: Connection, clock: Clock, request: RunRequest, *, again: bool = False) -> Admission | Judgement:
+    """Return what may go and what not; all of it is recorded when the transaction commits. Of a judgement, nothing is.
 
     A run of which something was admitted cannot be admitted again: its intents have its id as their key.
     """
-    counted = slots.lock(connection, clock, request.environment, judgement.owners(request))
-    earlier = _replay(connection, request, counted.now)
+    creates = request.override_reason is None and all(change.action == STORE_CREATE for change in request.changes)
+    below = request.limits.stores_total if creates and not again else None
+    facts = judgement.look(connection, clock, request, held=True, below=below)
+    now = facts.counted.now
+    earlier = _replay(connection, request, now)
     if earlier is not None:
         return earlier
-    fencing = leases.check_held(connection, request.environment, request.leases, counted.now)
-    judged = judgement.judge_request(connection, request, counted)
+    judged = judgement.judge_request(request, facts)
     admitted = [item for item in judged if item.verdict.allowed or request.override_reason is not None]
-    if not admitted:
-        return Denied(judged, counted.now)
-    if request.idempotency_key is not None:
-        idempotency.claim(connection, request, counted.now)
-    _take_slots(connection, request, counted, admitted)
-    rows = [_intent(request, number, counted.now, item, fencing) for number, item in enumerate(admitted)]
-    connection.execute(insert(intents), rows)
-    return _record(connection, clock, request, judged, counted.now)
+    if facts.head is None:
+        # By now there is room after all, or a store exists and needs none.
+        return admit(connection, clock, request, again=True) if admitted else Judgement(judged, now)
+    fencing = leases.check_held(connection, request.environment, request.leases, now)
+    if admitted:
+        if request.idempotency_key is not None:
+            idempotency.claim(connection, request, now)
+        _take_slots(connection, request, facts.counted.used.keys(), admitted)
+        rows = [_intent(request, number, now, item, fencing) for number, item in enumerate(admitted)]
+        deferral.later(connection, _INSERT_INTENTS, rows)
+    return _record(connection, clock, request, Judgement(judged, now), head=facts.head)
 
 
-def deny(connection: Connection, clock: Clock, request: RunRequest, denied: Denied) -> Admission:
+def deny(connection: Connection, clock: Clock, request: RunRequest, denied: Judgement) -> Admission:
     """Record a denial and return it. It takes no lock but the log's, so that many who are denied stop nobody."""
     earlier = _replay(connection, request, denied.now)
     if earlier is not None:
         return earlier
     leases.check_held(connection, request.environment, request.leases, denied.now)
-    return _record(connection, clock, request, denied.judged, denied.now)
+    return _record(connection, clock, request, denied)
 
 
 def find(connection: Connection, clock: Clock, request: RunRequest) -> Admission | None:
     """Return what an earlier try of the same run recorded, or None. It waits for a try that is still under way."""
     slots.lock(connection, clock, request.environment)
-    entries.wait(connection, clock)
     query = select(audit_logs).where(
         audit_logs.c.run_id == request.run_id, audit_logs.c.outcome.in_(("unknown", "denied"))
     )
@@ -146,9 +148,12 @@ def _replay(connection: Connection, request: RunRequest, now: datetime) -> Admis
 
 
 def _record(
-    connection: Connection, clock: Clock, request: RunRequest, judged: Sequence[Judged], now: datetime
+    connection: Connection, clock: Clock, request: RunRequest, said: Judgement, head: entries.Head | None = None
 ) -> Admission:
     """Write the status of each store and the entries; return what was said."""
+    if head is None:
+        entries.hold(connection)  # before the stores, as everybody does
+    judged, now = said.judged, said.now
     admitted: list[Change] = []
     denials: dict[str, Denial] = {}
     for item in judged:
@@ -163,12 +168,12 @@ def _record(
             _store_admitted(connection, request, now, item)
         else:
             _store_denied(connection, request, now, item.row, denial)
-    entries.append(connection, clock, _entries(request, judged, denials))
+    entries.append(connection, clock, _entries(request, judged, denials), head=head)
     return Admission(tuple(admitted), tuple(denials.values()))
 
 
 def _take_slots(
-    connection: Connection, request: RunRequest, counted: slots.Counted, admitted: Sequence[Judged]
+    connection: Connection, request: RunRequest, known: Collection[str], admitted: Sequence[Judged]
 ) -> None:
     deltas: Counter[str] = Counter()
     for item in admitted:
@@ -183,7 +188,7 @@ def _take_slots(
         ceilings = {ALL_OWNERS: request.limits.stores_total}
         for owner in deltas:
             ceilings[owner] = request.limits.of(_own(request.owner_limits, owner)).stores_per_owner
-    slots.change(connection, counted, deltas, ceilings)
+    slots.change(connection, request.environment, deltas, known=known, ceilings=ceilings)
 
 
 def _own(owner_limits: Mapping[str, OwnerLimits], owner: str) -> OwnerLimits:
@@ -234,7 +239,7 @@ def _write_store(
         keys = {"environment": environment, "store_id": change.store_id, "cell": change.cell}
         fresh = keys | values | {"since_at": now, "created_at": now}
         if values["holds_slot"]:
-            connection.execute(insert(stores), fresh)
+            deferral.later(connection, _INSERT_STORE, [fresh])
         else:
             insert_if_missing(connection, stores, fresh)
         return
@@ -242,7 +247,8 @@ def _write_store(
         values = values | {"since_at": now}
     # A denial is written without the lock on the counters: it must not touch a store that was admitted meanwhile.
     this = (stores.c.environment == environment, stores.c.store_id == change.store_id)
-    connection.execute(update(stores).where(*this, stores.c.holds_slot == row.holds_slot).values(**values))
+    unchanged = update(stores).where(*this, stores.c.holds_slot == row.holds_slot).values(**values)
+    connection.execute(unchanged, execution_options=DEFERRED)
 
 
 def _entries(request: RunRequest, judged: Sequence[Judged], denials: Mapping[str, Denial]) -> list[NewEntry]:

@@ -33,7 +33,8 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from audit import failures
+from audit import deferral, failures
+from audit.deferral import DEFERRED
 from audit.tables import Moment, from_us
 from stacks.errors import UsageError
 
@@ -57,6 +58,7 @@ _LAST_LOOK_S: Final = 0.75
 _WRITES: Final = "stores_writes"
 # SYSDATE, not NOW: the moment of reading, which is after the lock, and not to be set by `SET timestamp`.
 _MARIADB_CLOCK: Final = literal_column("CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)", Moment)
+_MARIADB_BEGINNING: Final = literal_column("CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)", Moment)
 
 
 @dataclass(frozen=True)
@@ -210,9 +212,17 @@ class Database:
             engine.dispose()
 
 
+def beginning(clock: Clock) -> Clock:
+    """Return an expression for a moment before the clock's, which does not change within a statement.
+
+    What is compared with it can be found by an index.
+    """
+    return _MARIADB_BEGINNING if clock is _MARIADB_CLOCK else clock
+
+
 def insert_if_missing(connection: Connection, into: Table, values: Mapping[str, object]) -> None:
     """Leave a row with the key in `values`: this one, or the one that is there already, as it is."""
-    connection.execute(_insert_if_missing(connection.dialect.name, into), dict(values))
+    connection.execute(_insert_if_missing(connection.dialect.name, into), dict(values), execution_options=DEFERRED)
 
 
 @lru_cache(maxsize=16)
@@ -272,7 +282,9 @@ def _mariadb(url: URL, timeouts: Timeouts) -> Engine:
         "init_command": "SET SESSION " + ", ".join(f"{name} = {value}" for name, value in settings.items()),
     }
     # READ COMMITTED: at MariaDB's default, what was read before a lock stays old after it (tried: 109 of 100 stores).
-    return create_engine(url, connect_args=arguments, isolation_level="READ COMMITTED", pool_recycle=60, **_POOL)
+    engine = create_engine(url, connect_args=arguments, isolation_level="READ COMMITTED", pool_recycle=60, **_POOL)
+    deferral.install(engine)
+    return engine
 
 
 def _sqlite(url: URL, timeouts: Timeouts) -> Engine:

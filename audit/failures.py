@@ -22,6 +22,9 @@ _CONTENTION: Final = frozenset({1213, 1205, 1020})
 _DUPLICATE: Final = frozenset({1062})
 # A CHECK constraint (4025) or a trigger (1644).
 _REFUSALS: Final = frozenset({4025, 1644})
+# The client's own errors, and those of a statement that was ended by a shutdown, a kill or a limit of time.
+_CLIENT: Final = frozenset(range(2000, 3000))
+_ENDED: Final = frozenset({1053, 1317, 1927, 1969})
 
 _CURES: Final = {
     1044: "give the user of the URL access to this database",
@@ -77,9 +80,11 @@ def was_gone(error: DBAPIError) -> bool:
 def commit_is_unknown(error: DBAPIError) -> bool:
     """Return whether a failed commit may have happened after all.
 
-    An error that the server itself sent means that it did not. A connection that broke says nothing either way.
+    An error that the server itself sent means that it did not, unless it ended the statement or the connection from
+    outside. A connection that broke says nothing either way.
     """
-    return error.connection_invalidated or isinstance(error.orig, pymysql.err.InterfaceError) or code_of(error) >= 2000
+    broke = error.connection_invalidated or isinstance(error.orig, pymysql.err.InterfaceError)
+    return broke or code_of(error) in _CLIENT | _ENDED
 
 
 def explain(url: URL, error: DBAPIError, changed: str) -> StoresError:

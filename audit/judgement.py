@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, cast
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
+    CompoundSelect,
     Connection,
     Integer,
     Select,
     String,
     bindparam,
+    case,
     literal_column,
     null,
     select,
@@ -20,11 +25,12 @@ from sqlalchemy import (
     union_all,
 )
 
-from audit import slots
-from audit.database import Clock
+from audit import entries, slots
+from audit.database import Clock, beginning
 from audit.limits import Claim, LimitName, Limits, Tally, Verdict, judge
 from audit.records import STORE_CREATE, STORE_DELETE, STORE_RETRY, Change, Denial, RunRequest
-from audit.tables import Moment, from_us, intents, stores
+from audit.tables import ALL_OWNERS, EPOCH, HEAD_ID, MICROSECOND, Moment, audit_head, intents, stores
+from audit.tables import slots as slots_table
 from stacks.errors import ManifestError
 
 
@@ -67,35 +73,21 @@ class Judged:
         )
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What the ledger knows that a request depends on."""
+
+    counted: slots.Counted
+    stores: Mapping[str, Known]
+    starts: Mapping[str, Sequence[datetime]]
+    head: entries.Head | None
+    """The end of the log, if nobody else can change any of this until the transaction ends."""
+
+
 _STARTS: Final[Select[Any]] = select(intents.c.owner, intents.c.admitted_at).where(
     intents.c.environment == bindparam("environment"),
     intents.c.creation == 1,
     intents.c.admitted_at > bindparam("since", type_=Moment),
-)
-# The stores and the starts of a request in one answer: each statement is a way to the server and back, and most of an
-# admission's time is spent on those ways, with others waiting for the lock.
-_KNOWN: Final = union_all(
-    select(
-        stores.c.store_id.label("store_id"),
-        stores.c.owner.label("owner"),
-        stores.c.cell.label("cell"),
-        stores.c.status.label("status"),
-        stores.c.holds_slot.label("holds_slot"),
-        type_coerce(null(), BigInteger).label("at"),
-    ).where(stores.c.environment == bindparam("environment"), stores.c.store_id.in_(bindparam("ids", expanding=True))),
-    select(
-        type_coerce(null(), String),
-        intents.c.owner,
-        type_coerce(null(), String),
-        type_coerce(null(), String),
-        type_coerce(null(), Integer),
-        type_coerce(intents.c.admitted_at, BigInteger),
-    ).where(
-        intents.c.environment == bindparam("environment"),
-        intents.c.owner.in_(bindparam("owners", expanding=True)),
-        intents.c.creation == literal_column("1"),
-        intents.c.admitted_at > bindparam("since", type_=Moment),
-    ),
 )
 
 
@@ -106,15 +98,56 @@ def owners(request: RunRequest) -> set[str]:
 
 def forecast(connection: Connection, clock: Clock, request: RunRequest) -> tuple[list[Judged], datetime]:
     """Return each change with what would be said to it now, without a lock, and the time of that."""
-    seen = slots.seen(connection, clock, request.environment, owners(request))
-    return judge_request(connection, request, seen), seen.now
+    facts = look(connection, clock, request)
+    return judge_request(request, facts), facts.counted.now
 
 
-def judge_request(connection: Connection, request: RunRequest, counted: slots.Counted) -> list[Judged]:
+def look(
+    connection: Connection, clock: Clock, request: RunRequest, *, held: bool = False, below: int | None = None
+) -> Facts:
+    """Return what the request depends on, in one answer.
+
+    `held`: it is locked first, and nobody else changes it until the transaction ends; with `below`, only if fewer
+    slots than that are in use. Raises InternalError if the environment has nothing to lock.
+    """
+    if held:
+        slots.hold(connection, request.environment, below=below)
+    named, changes = sorted(owners(request)), request.changes
+    values: dict[str, object] = {
+        "environment": request.environment,
+        "all_owners": ALL_OWNERS,
+        "window_us": request.limits.window // MICROSECOND,
+        **{f"owner_{number}": owner for number, owner in enumerate(named)},
+        **{f"store_{number}": change.store_id for number, change in enumerate(changes)},
+    }
+    one_lock = connection.dialect.name == "sqlite"
+    known: dict[str, Known] = {}
+    used: dict[str, int] = {}
+    begun: dict[str, list[datetime]] = {}
+    now, head = EPOCH, None
+    for kind, store_id, owner, cell, status, number, at in connection.execute(
+        _facts(clock, len(named), len(changes), one_lock=one_lock), values
+    ):
+        if kind == _NOW:
+            now = at
+            head = entries.Head(number, status, at) if held and number is not None else None
+        elif kind == _COUNTER:
+            used[owner] = number
+        elif kind == _STORE:
+            known[store_id] = Known(store_id, owner, cell, status, number)
+        else:
+            begun.setdefault(owner, []).append(at)
+    total = used.pop(ALL_OWNERS, None)
+    if total is None and held:
+        raise slots.missing(request.environment)
+    return Facts(slots.Counted(request.environment, total or 0, used, now), known, begun, head)
+
+
+def judge_request(request: RunRequest, facts: Facts) -> list[Judged]:
     """Return each change with its verdict. It holds as long as nobody else changes what is counted."""
-    rows, begun = _known(connection, request, counted.now)
+    counted, rows = facts.counted, facts.stores
     claims = [_claim(change, rows.get(change.store_id)) for change in request.changes]
-    tally = Tally(counted.total, counted.used, begun)
+    tally = Tally(counted.total, counted.used, facts.starts)
     verdicts = judge(claims, tally, limits=request.limits, owner_limits=request.owner_limits, now=counted.now)
     return [
         Judged(_as_it_is(change, claim), rows.get(change.store_id), claim, verdict)
@@ -130,26 +163,57 @@ def starts(connection: Connection, environment: str, limits: Limits, now: dateti
     return found
 
 
-def _known(
-    connection: Connection, request: RunRequest, now: datetime
-) -> tuple[dict[str, Known], dict[str, list[datetime]]]:
-    """Return the request's stores that are known, by id, and when its owners' creations began that still count."""
-    known: dict[str, Known] = {}
-    begun: dict[str, list[datetime]] = {}
-    if not request.changes:
-        return known, begun
-    values = {
-        "environment": request.environment,
-        "ids": [change.store_id for change in request.changes],
-        "owners": sorted(owners(request)),
-        "since": now - request.limits.window,
-    }
-    for store_id, owner, cell, status, holds_slot, at in connection.execute(_KNOWN, values):
-        if store_id is None:
-            begun.setdefault(owner, []).append(from_us(at))
-        else:
-            known[store_id] = Known(store_id, owner, cell, status, holds_slot)
-    return known, begun
+_NOW, _COUNTER, _STORE, _START = range(4)
+
+
+# Each statement is a way to the server and back, and most of an admission's time is spent on those ways, with others
+# waiting for the lock. So there is one question.
+# One per size of a request: a list of values that grows with them would be written anew for each request.
+@lru_cache(maxsize=64)
+def _facts(clock: Clock, owners: int, changes: int, *, one_lock: bool) -> CompoundSelect[Any]:
+    here = bindparam("environment", type_=String)
+    named = [bindparam(f"owner_{number}", type_=String) for number in range(owners)]
+    wanted = [bindparam(f"store_{number}", type_=String) for number in range(changes)]
+    # A start that counts began after the clock's time less the window, so after any earlier moment less the window.
+    since = beginning(clock) - bindparam("window_us", type_=BigInteger)
+    # No number: it is not held.
+    seq = audit_head.c.seq if one_lock else case((slots.HELD, audit_head.c.seq), else_=null())
+    counters, known, begun = slots_table.c, stores.c, intents.c
+    return union_all(
+        _row(_NOW, status=audit_head.c.hash, number=seq, at=clock).where(audit_head.c.id == HEAD_ID),
+        _row(_COUNTER, owner=counters.owner, number=counters.used).where(
+            counters.environment == here, counters.owner.in_([bindparam("all_owners", type_=String), *named])
+        ),
+        _row(
+            _STORE,
+            store_id=known.store_id,
+            owner=known.owner,
+            cell=known.cell,
+            status=known.status,
+            number=known.holds_slot,
+        ).where(known.environment == here, known.store_id.in_(wanted)),
+        _row(_START, owner=begun.owner, at=begun.admitted_at).where(
+            begun.environment == here,
+            begun.owner.in_(named),
+            begun.creation == literal_column("1"),
+            begun.admitted_at > since,
+        ),
+    )
+
+
+_COLUMNS: Final = {
+    "store_id": String,
+    "owner": String,
+    "cell": String,
+    "status": String,
+    "number": BigInteger,
+    "at": Moment,
+}
+
+
+def _row(kind: int, **columns: ColumnElement[Any]) -> Select[Any]:
+    shown = [columns.get(name, type_coerce(null(), kind_of)) for name, kind_of in _COLUMNS.items()]
+    return select(literal_column(str(kind), Integer), *shown)
 
 
 def _claim(change: Change, row: Known | None) -> Claim:

@@ -26,6 +26,7 @@ def acquire(connection: Connection, clock: Clock, environment: str, cell: str, *
     A run that asks again for the cell it holds gets the same lease. Taking over from a holder that did not release is
     written into the audit log.
     """
+    entries.hold(connection)  # before the lease, as everybody does
     row, now = _locked(connection, clock, environment, cell)
     if row is not None and row.released_at is None:
         if row.run_id == holder.run_id:
@@ -81,6 +82,8 @@ def check_held(connection: Connection, environment: str, held: Sequence[Lease], 
     `now` None: one that has run out but was not taken over will do, because it fences all the same.
     """
     numbers: dict[str, int] = {}
+    if held:
+        entries.hold(connection)  # before the leases, as everybody does
     for lease in sorted(held, key=lambda item: item.cell):
         query = select(leases).where(*_is(environment, lease.cell)).with_for_update()
         row = connection.execute(query).one_or_none()

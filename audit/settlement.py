@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, insert, select, update
 
 from audit import entries, leases, slots
 from audit.chain import from_json, to_json
 from audit.database import Clock
+from audit.deferral import DEFERRED
 from audit.records import (
     LEAVES_AS_IT_IS,
     STORE_ADOPT,
@@ -28,7 +30,7 @@ from audit.records import (
     StoreRecord,
     holds_slot,
 )
-from audit.tables import REASON_LENGTH, audit_logs, intents, stores
+from audit.tables import HEAD_ID, REASON_LENGTH, audit_head, audit_logs, intents, stores
 from stacks.errors import InternalError, LockedError
 
 PLATFORM = Actor("stores", "service")
@@ -68,23 +70,40 @@ def settle(
     ).scalar_one_or_none()
     if environment is None:
         raise InternalError(f"run '{run_id}'", "was never admitted", "admit a run before its outcome")
-    locked = slots.lock(connection, clock, environment)
-    rows = {row.store_id: row for row in connection.execute(_INTENTS, {"of_run": run_id})}
-    new = [o for o in (_as_it_is(run_id, outcome, rows) for outcome in outcomes) if _is_new(run_id, o, rows)]
+    slots.hold(connection, environment)
+    rows = {row.store_id: row for row in connection.execute(_intents(clock), {"of_run": run_id})}
+    meant = [_as_it_is(run_id, outcome, rows) for outcome in outcomes]
+    new = [outcome for outcome in meant if rows[outcome.store_id].outcome is None]
+    for outcome in meant:
+        if outcome not in new:
+            _check_same(connection, run_id, outcome)
     if not new:
         return
-    _check_fence(connection, run_id, [rows[outcome.store_id] for outcome in new], held)
-    known = _stores(connection, environment, [outcome.store_id for outcome in new])
+    _check_fence(connection, environment, run_id, [rows[outcome.store_id] for outcome in new], held)
+    first = rows[new[0].store_id]
+    head = entries.Head(first.head_seq, first.head_hash, first.now)
     deltas: Counter[str] = Counter()
     written: list[NewEntry] = []
     for outcome in new:
-        intent, store = rows[outcome.store_id], known[outcome.store_id]
+        intent = rows[outcome.store_id]
         if intent.action not in LEAVES_AS_IT_IS:
-            deltas[store.owner] += _write_status(connection, locked, store, Seen.of(outcome, run_id))
-        _write_outcome(connection, locked.now, intent, outcome)
-        written.append(_outcome_entry(intent, outcome, actor))
-    slots.change(connection, locked, deltas)
-    entries.append(connection, clock, written)
+            store = _Stored(intent.store_id, intent.store_owner, intent.store_status, intent.store_holds_slot)
+            deltas[store.owner] += _write_status(connection, environment, intent.now, store, Seen.of(outcome, run_id))
+        _write_outcome(connection, run_id, intent.now, outcome)
+        entry = NewEntry(
+            actor or _actor(intent),
+            intent.action,
+            outcome.outcome,
+            environment=environment,
+            store_id=intent.store_id,
+            owner=intent.owner,
+            run_id=run_id,
+            reason=outcome.reason,
+            metadata={**outcome.metadata, "status": outcome.status},
+        )
+        written.append(entry)
+    slots.change(connection, environment, deltas)
+    entries.append(connection, clock, written, head=head)
 
 
 def adopt(connection: Connection, clock: Clock, environment: str, records: Sequence[StoreRecord], actor: Actor) -> None:
@@ -92,7 +111,7 @@ def adopt(connection: Connection, clock: Clock, environment: str, records: Seque
 
     A store that holds a slot already is left as it is.
     """
-    locked = slots.lock(connection, clock, environment)
+    now = slots.lock(connection, clock, environment)
     known = _stores(connection, environment, [record.store_id for record in records])
     deltas: Counter[str] = Counter()
     written: list[NewEntry] = []
@@ -102,7 +121,7 @@ def adopt(connection: Connection, clock: Clock, environment: str, records: Seque
             continue
         if not holds_slot(record.status, held_before=True):
             raise InternalError(f"store '{record.store_id}'", f"exists, but as {record.status}", "adopt what exists")
-        _write_adopted(connection, locked, record, row)
+        _write_adopted(connection, environment, now, record, row)
         deltas[record.owner] += 1
         written.append(
             NewEntry(
@@ -116,7 +135,7 @@ def adopt(connection: Connection, clock: Clock, environment: str, records: Seque
                 metadata={"name": record.name, "cell": record.cell, "status": record.status},
             )
         )
-    slots.change(connection, locked, deltas)
+    slots.change(connection, environment, deltas)
     entries.append(connection, clock, written)
 
 
@@ -125,16 +144,16 @@ def mark(
 ) -> None:
     """Leave the store with the status that was seen. A changed status is audited; seeing the same again is not."""
     status = seen.status
-    locked = slots.lock(connection, clock, environment)
+    now = slots.lock(connection, clock, environment)
     store = _stores(connection, environment, [store_id]).get(store_id)
     if store is None:
         raise InternalError(f"store '{store_id}'", f"is not known in '{environment}'", "admit or adopt it first")
     if holds_slot(status, held_before=bool(store.holds_slot)) and not store.holds_slot:
         raise InternalError(f"store '{store_id}'", f"is {status}, but holds no slot", "admit or adopt it first")
-    delta = _write_status(connection, locked, store, seen)
+    delta = _write_status(connection, environment, now, store, seen)
     if store.status == status:
         return
-    slots.change(connection, locked, {store.owner: delta})
+    slots.change(connection, environment, {store.owner: delta})
     entry = NewEntry(
         actor=actor or PLATFORM,
         action=STORE_STATUS,
@@ -179,16 +198,50 @@ def _actor(row: Row[Any]) -> Actor:
     return Actor(row.actor, row.actor_kind, row.source_ip)
 
 
-_INTENTS: Final[Select[Any]] = (
-    select(intents, *_ACTOR).join(audit_logs, _IS_ITS_INTENT).where(intents.c.run_id == bindparam("of_run"))
+# What is needed of it and no more: each column is told with each answer.
+_OF_INTENT = (
+    intents.c.store_id, intents.c.owner, intents.c.cell, intents.c.action, intents.c.fencing, intents.c.outcome,
+)  # fmt: skip
+_ITS_STORE = and_(stores.c.environment == intents.c.environment, stores.c.store_id == intents.c.store_id)
+
+
+@lru_cache(maxsize=8)
+def _intents(clock: Clock) -> Select[Any]:
+    store = (
+        stores.c.owner.label("store_owner"),
+        stores.c.status.label("store_status"),
+        stores.c.holds_slot.label("store_holds_slot"),
+    )
+    seq, last = (select(column).where(audit_head.c.id == HEAD_ID) for column in (audit_head.c.seq, audit_head.c.hash))
+    head = (seq.scalar_subquery().label("head_seq"), last.scalar_subquery().label("head_hash"))
+    query = select(*_OF_INTENT, *_ACTOR, *store, *head, clock.label("now"))
+    query = query.join(audit_logs, _IS_ITS_INTENT).outerjoin(stores, _ITS_STORE)
+    return query.where(intents.c.run_id == bindparam("of_run"))
+
+
+_UPDATE_STORE: Final = update(stores).where(
+    stores.c.environment == bindparam("of_environment"), stores.c.store_id == bindparam("of_store")
+)
+_UPDATE_INTENT: Final = update(intents).where(
+    intents.c.run_id == bindparam("of_run"), intents.c.store_id == bindparam("of_store")
 )
 _STORES: Final[Select[Any]] = select(stores.c.store_id, stores.c.owner, stores.c.status, stores.c.holds_slot).where(
     stores.c.environment == bindparam("environment"), stores.c.store_id.in_(bindparam("ids", expanding=True))
 )
 
 
-def _stores(connection: Connection, environment: str, ids: Sequence[str]) -> dict[str, Row[Any]]:
-    return {row.store_id: row for row in connection.execute(_STORES, {"environment": environment, "ids": ids})}
+class _Stored(NamedTuple):
+    """What the ledger knows of a store."""
+
+    store_id: str
+    owner: str
+    status: str
+    holds_slot: int
+
+
+def _stores(connection: Connection, environment: str, ids: Sequence[str]) -> dict[str, _Stored]:
+    found = connection.execute(_STORES, {"environment": environment, "ids": ids})
+    return {row.store_id: _Stored(*row) for row in found}
 
 
 def _as_it_is(run_id: str, outcome: StoreOutcome, rows: dict[str, Row[Any]]) -> StoreOutcome:
@@ -202,28 +255,27 @@ def _as_it_is(run_id: str, outcome: StoreOutcome, rows: dict[str, Row[Any]]) -> 
     return outcome
 
 
-def _is_new(run_id: str, outcome: StoreOutcome, rows: dict[str, Row[Any]]) -> bool:
-    """Return whether the outcome is still to be recorded."""
-    intent = rows[outcome.store_id]
-    if intent.outcome is None:
-        return True
-    recorded = (intent.outcome, intent.status, intent.reason, intent.url, intent.metadata)
+def _check_same(connection: Connection, run_id: str, outcome: StoreOutcome) -> None:
+    """Raise LockedError if another outcome than this one is on record."""
+    this = (intents.c.run_id == run_id, intents.c.store_id == outcome.store_id)
+    found = select(intents.c.outcome, intents.c.status, intents.c.reason, intents.c.url, intents.c.metadata)
+    recorded = connection.execute(found.where(*this)).one()
     given = (outcome.outcome, outcome.status, _reason(outcome), outcome.url, to_json(outcome.metadata))
-    if recorded != given:
+    if tuple(recorded) != given:
         raise LockedError(
             f"run '{run_id}', store '{outcome.store_id}'",
-            f"its outcome is {outcome.outcome}, but {intent.outcome} was recorded meanwhile",
+            f"its outcome is {outcome.outcome}, but {recorded.outcome} was recorded meanwhile",
             "look with `stores status`, then run again",
         )
-    return False
 
 
 def _reason(outcome: StoreOutcome) -> str | None:
     return None if outcome.reason is None else entries.clean(outcome.reason, REASON_LENGTH)
 
 
-def _check_fence(connection: Connection, run_id: str, rows: Sequence[Row[Any]], held: Sequence[Lease]) -> None:
-    environment = rows[0].environment
+def _check_fence(
+    connection: Connection, environment: str, run_id: str, rows: Sequence[Row[Any]], held: Sequence[Lease]
+) -> None:
     settled_under = leases.check_held(connection, environment, held, None)
     for cell, fencing in sorted({(row.cell, row.fencing) for row in rows if row.fencing is not None}):
         if cell not in settled_under and leases.current_fencing(connection, environment, cell) != fencing:
@@ -234,7 +286,7 @@ def _check_fence(connection: Connection, run_id: str, rows: Sequence[Row[Any]], 
             )
 
 
-def _write_status(connection: Connection, locked: slots.Counted, store: Row[Any], seen: Seen) -> int:
+def _write_status(connection: Connection, environment: str, now: datetime, store: _Stored, seen: Seen) -> int:
     """Write what was seen; return by how much the owner's slots change."""
     holds = holds_slot(seen.status, held_before=bool(store.holds_slot))
     values: dict[str, Any] = {
@@ -245,19 +297,19 @@ def _write_status(connection: Connection, locked: slots.Counted, store: Row[Any]
         "content": seen.content if seen.status == "Ready" else None,
     }
     if store.status != seen.status:
-        values["since_at"] = locked.now
+        values["since_at"] = now
     if seen.status == "Ready":
-        values["ready_at"] = locked.now
+        values["ready_at"] = now
     if seen.url is not None:
         values["url"] = seen.url
     if seen.run_id is not None:
         values["run_id"] = seen.run_id
-    this = (stores.c.environment == locked.environment, stores.c.store_id == store.store_id)
-    connection.execute(update(stores).where(*this).values(**values))
+    this = {"of_environment": environment, "of_store": store.store_id}
+    connection.execute(_UPDATE_STORE, this | values, execution_options=DEFERRED)
     return int(holds) - int(store.holds_slot)
 
 
-def _write_outcome(connection: Connection, now: datetime, intent: Row[Any], outcome: StoreOutcome) -> None:
+def _write_outcome(connection: Connection, run_id: str, now: datetime, outcome: StoreOutcome) -> None:
     values: dict[str, Any] = {
         "outcome": outcome.outcome,
         "status": outcome.status,
@@ -268,44 +320,32 @@ def _write_outcome(connection: Connection, now: datetime, intent: Row[Any], outc
     }
     if not outcome.reached_engine:
         values["creation"] = 0
-    this = (intents.c.run_id == intent.run_id, intents.c.store_id == intent.store_id)
-    connection.execute(update(intents).where(*this).values(**values))
+    this = {"of_run": run_id, "of_store": outcome.store_id}
+    connection.execute(_UPDATE_INTENT, this | values, execution_options=DEFERRED)
 
 
-def _outcome_entry(intent: Row[Any], outcome: StoreOutcome, actor: Actor | None) -> NewEntry:
-    return NewEntry(
-        actor=actor or _actor(intent),
-        action=intent.action,
-        outcome=outcome.outcome,
-        environment=intent.environment,
-        store_id=intent.store_id,
-        owner=intent.owner,
-        run_id=intent.run_id,
-        reason=outcome.reason,
-        metadata={**outcome.metadata, "status": outcome.status},
-    )
-
-
-def _write_adopted(connection: Connection, locked: slots.Counted, record: StoreRecord, row: Row[Any] | None) -> None:
+def _write_adopted(
+    connection: Connection, environment: str, now: datetime, record: StoreRecord, row: _Stored | None
+) -> None:
     values: dict[str, Any] = {
         "name": record.name,
         "owner": record.owner,
         "cell": record.cell,
         "status": record.status,
         "status_reason": "found in the engine's state",
-        "since_at": locked.now,
+        "since_at": now,
         "pending_until": None,
         "holds_slot": 1,
         "content": record.content,
     }
     if record.status == "Ready":
         # Who adopts has asked it: a store that sells is never taken for one that never did.
-        values["ready_at"] = locked.now
+        values["ready_at"] = now
     if record.url is not None:
         values["url"] = record.url
     if row is None:
-        keys = {"environment": locked.environment, "store_id": record.store_id}
-        connection.execute(insert(stores).values(**keys, **values, created_at=locked.now))
+        keys = {"environment": environment, "store_id": record.store_id}
+        connection.execute(insert(stores).values(**keys, **values, created_at=now))
     else:
-        this = (stores.c.environment == locked.environment, stores.c.store_id == record.store_id)
+        this = (stores.c.environment == environment, stores.c.store_id == record.store_id)
         connection.execute(update(stores).where(*this).values(**values))

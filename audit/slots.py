@@ -1,27 +1,30 @@
 """The counters of stores in use, per environment and per owner.
 
-Whoever changes slots, stores or intents of an environment calls `lock` first, and `entries.append` last. One order for
-everybody: environment, lease, audit head. So nobody can wait for someone who waits for him.
+Whoever changes slots, stores or intents of an environment calls `hold` or `lock` first. One order for everybody: the
+log's head, environment, lease. So nobody can wait for someone who waits for him; and since all wait at the head, each
+comes in its turn (with the environment first, some waited 600 ms behind those who only wrote an entry; tried).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, insert, select, update
+from sqlalchemy import Boolean, Connection, Integer, Select, bindparam, case, literal_column, select, text, update
 
+from audit import entries
 from audit.database import Clock, Database, insert_if_missing
+from audit.deferral import DEFERRED
 from audit.tables import ALL_OWNERS, slots
 from stacks.errors import InternalError
 
 
 @dataclass(frozen=True)
 class Counted:
-    """The counters of an environment. From `lock`, nobody else changes them until the transaction ends."""
+    """The counters of an environment. From `hold`, nobody else changes them until the transaction ends."""
 
     environment: str
     total: int
@@ -42,77 +45,88 @@ def ensure(database: Database, environment: str) -> None:
         database.write(lambda connection: insert_if_missing(connection, slots, values))
 
 
-def lock(connection: Connection, clock: Clock, environment: str, owners: Collection[str] = ()) -> Counted:
-    """Return the environment, locked, with what the owners use and the database's time after the lock."""
-    counted = _read(connection, _locked_counters(clock), environment, owners)
-    if counted is None:
-        raise InternalError(f"environment '{environment}'", "has no counters", "call slots.ensure first")
-    return counted
+def hold(connection: Connection, environment: str, *, below: int | None = None) -> None:
+    """Leave the log's head and the environment locked when the next statement is executed.
+
+    `below`: only while fewer slots than that are in use; of many who wait for an environment that fills up meanwhile,
+    none keeps the next one waiting for a way to the server and back. It must be the first write of its transaction,
+    then. Whether it is held is said by `HELD`, in a statement of the same transaction. On SQLite a writer holds
+    everything already.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    entries.hold(connection)
+    connection.execute(_NOT_HELD, execution_options=DEFERRED)
+    values = {"of_environment": environment, "all_owners": ALL_OWNERS}
+    connection.execute(_HOLD, values, execution_options=DEFERRED)
+    if below is not None:
+        connection.execute(_LET_GO, {"below": below}, execution_options=DEFERRED)
 
 
-def seen(connection: Connection, clock: Clock, environment: str, owners: Collection[str] = ()) -> Counted:
-    """Return the environment as it is now, without a lock: good for a forecast only."""
-    seen_now = _read(connection, _counters(clock), environment, owners)
-    return seen_now or Counted(environment, 0, {}, connection.execute(select(clock.label("now"))).scalar_one())
+def lock(connection: Connection, clock: Clock, environment: str) -> datetime:
+    """Return the database's time after the log's head and the environment were locked."""
+    entries.hold(connection)
+    now: datetime | None = connection.execute(_locked(clock), {"environment": environment}).scalar_one_or_none()
+    if now is None:
+        raise missing(environment)
+    return now
 
 
-def with_owners(connection: Connection, counted: Counted, owners: Collection[str]) -> Counted:
-    """Return the environment with more owners read; nobody else can change their counters meanwhile."""
-    if not owners:
-        return counted
-    query = select(slots.c.owner, slots.c.used)
-    query = query.where(slots.c.environment == counted.environment, slots.c.owner.in_(sorted(owners)))
-    return replace(counted, used={**counted.used, **{row.owner: row.used for row in connection.execute(query)}})
+def missing(environment: str) -> InternalError:
+    """Return the error for an environment that cannot be locked."""
+    return InternalError(f"environment '{environment}'", "has no counters", "call slots.ensure first")
 
 
 def change(
-    connection: Connection, counted: Counted, deltas: Mapping[str, int], ceilings: Mapping[str, int] | None = None
+    connection: Connection,
+    environment: str,
+    deltas: Mapping[str, int],
+    *,
+    known: Collection[str] = (),
+    ceilings: Mapping[str, int] | None = None,
 ) -> None:
-    """Add each owner's delta to its counter and their sum to the environment's.
+    """Add each owner's delta to its counter and their sum to the environment's, which the caller has locked.
 
-    `ceilings` (ALL_OWNERS for the environment) is how far the counters may grow; the database refuses more, whatever
-    the rules have said. None: what grows is beyond the limits knowingly, so its ceiling follows.
+    `known`: owners that are known to have a counter. `ceilings` (ALL_OWNERS for the environment) is how far the
+    counters may grow; the database refuses more, whatever the rules have said. None: what grows is beyond the limits
+    knowingly, so its ceiling follows.
     """
     deltas = {owner: delta for owner, delta in deltas.items() if delta}
     if not deltas:
         return
-    counted = with_owners(connection, counted, deltas.keys() - counted.used.keys())
-    missing = sorted(deltas.keys() - counted.used.keys())
-    if missing:
-        fresh = {"environment": counted.environment, "used": 0, "ceiling": 0}
-        connection.execute(insert(slots), [fresh | {"owner": owner} for owner in missing])
-    deltas = {ALL_OWNERS: sum(deltas.values()), **deltas}
-    grown = slots.c.used + case(deltas, value=slots.c.owner)
-    if ceilings is None:
-        ceiling: ColumnElement[int] = case((grown > slots.c.ceiling, grown), else_=slots.c.ceiling)
-    else:
-        allowed = {owner: ceilings[owner] for owner, delta in deltas.items() if delta > 0}
-        ceiling = case(allowed, value=slots.c.owner, else_=slots.c.ceiling) if allowed else slots.c.ceiling
-    # In this order: MariaDB lets an assignment see those before it.
-    connection.execute(
-        update(slots)
-        .where(slots.c.environment == counted.environment, slots.c.owner.in_(sorted(deltas)))
-        .ordered_values((slots.c.ceiling, ceiling), (slots.c.used, grown))
-    )
+    for owner in sorted(deltas.keys() - set(known)):
+        fresh = {"environment": environment, "owner": owner, "used": 0, "ceiling": 0}
+        insert_if_missing(connection, slots, fresh)
+    for owner, delta in {ALL_OWNERS: sum(deltas.values()), **deltas}.items():
+        counter = {"of_environment": environment, "of_owner": owner, "delta": delta}
+        if delta <= 0:
+            connection.execute(_SHRINK, counter, execution_options=DEFERRED)
+        elif ceilings is None:
+            connection.execute(_GROW_BEYOND, counter, execution_options=DEFERRED)
+        else:
+            connection.execute(_GROW, counter | {"to": ceilings[owner]}, execution_options=DEFERRED)
+
+
+_COUNTER: Final = update(slots).where(
+    slots.c.environment == bindparam("of_environment"), slots.c.owner == bindparam("of_owner")
+)
+_GROWN: Final = slots.c.used + bindparam("delta", type_=Integer)
+_SHRINK: Final = _COUNTER.values(used=_GROWN)
+# In this order: MariaDB lets an assignment see those before it.
+_GROW: Final = _COUNTER.ordered_values((slots.c.ceiling, bindparam("to", type_=Integer)), (slots.c.used, _GROWN))
+_GROW_BEYOND: Final = _COUNTER.ordered_values(
+    (slots.c.ceiling, case((slots.c.ceiling < _GROWN, _GROWN), else_=slots.c.ceiling)), (slots.c.used, _GROWN)
+)
+# Into a variable: an answer would need a way of its own.
+_NOT_HELD: Final = text("SET @held = NULL")
+_HOLD: Final = text(
+    "SELECT used INTO @held FROM slots WHERE environment = :of_environment AND owner = :all_owners FOR UPDATE"
+)
+_LET_GO: Final = text("IF @held >= :below THEN ROLLBACK; SET @held = NULL; END IF")
+HELD: Final = literal_column("@held IS NOT NULL", Boolean)
 
 
 @lru_cache(maxsize=8)
-def _counters(clock: Clock) -> Select[Any]:
-    query = select(slots.c.owner, slots.c.used, clock.label("now")).order_by(slots.c.owner)
-    return query.where(
-        slots.c.environment == bindparam("environment"), slots.c.owner.in_(bindparam("owners", expanding=True))
-    )
-
-
-@lru_cache(maxsize=8)
-def _locked_counters(clock: Clock) -> Select[Any]:
-    return _counters(clock).with_for_update()
-
-
-def _read(connection: Connection, query: Select[Any], environment: str, owners: Collection[str]) -> Counted | None:
-    found = connection.execute(query, {"environment": environment, "owners": [ALL_OWNERS, *sorted(owners)]})
-    rows = {row.owner: row for row in found}
-    total = rows.pop(ALL_OWNERS, None)
-    if total is None:
-        return None
-    return Counted(environment, total.used, {owner: row.used for owner, row in rows.items()}, total.now)
+def _locked(clock: Clock) -> Select[Any]:
+    query = select(clock.label("now")).select_from(slots)
+    return query.where(slots.c.environment == bindparam("environment"), slots.c.owner == ALL_OWNERS).with_for_update()

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-_COMMIT = b"\x03COMMIT"  # the command for a query, and its text
+# A query that is a commit alone (the command for a query, and its text), or that ends with one.
+_COMMITS = (b"\x03COMMIT", b"; COMMIT; END")
 
 
 class Fault(Enum):
@@ -84,7 +85,7 @@ class FaultProxy:
     def _to_server(self, pair: _Pair) -> None:
         with contextlib.suppress(OSError):
             while chunk := pair.client.recv(65536):
-                if self._fault is not None and _COMMIT in chunk:
+                if self._fault is not None and any(commit in chunk for commit in _COMMITS):
                     pair.fault, self._fault = self._fault, None
                     self.broken += 1
                     if not pair.fault.reaches_server:

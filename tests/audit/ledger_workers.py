@@ -8,7 +8,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from audit import entries, failures, slots
+from audit import entries, failures, judgement, slots
 from audit.database import Database, Timeouts
 from audit.ledger import Ledger
 from audit.limits import Limits
@@ -88,41 +88,43 @@ class Load:
 
 def create_stores(worker: int, barrier: Barrier, answers: Queue[Answer | None], url: str, load: Load) -> None:
     """Ask for one new store per request, the owners taking turns."""
-    requests, owners, limits = load.requests, load.owners, load.limits
     with Ledger.open(url) as ledger:
         _warm_up(ledger, worker)
         barrier.wait(WAIT_S)
-        for number in range(requests):
-            owner = f"owner{(worker * requests + number) % owners:02}"
-            name = f"store-{worker}-{number}"
-            request = RunRequest(
-                run_id=f"run-{worker}-{number}",
-                environment="prod",
-                actor=Actor(owner, "ci"),
-                limits=limits,
-                owner_limits={},
-                changes=(Change(name, name, owner, "01", "store.create"),),
-            )
-            moments = [time.monotonic()]
-            try:
-                admission = ledger.admit(request)
-                moments.append(time.monotonic())
-                if admission.admitted:
-                    ledger.settle(request.run_id, [StoreOutcome(name, "success", "Ready")])
-                    moments.append(time.monotonic())
-            except Exception as error:  # noqa: BLE001 - told to the test, which fails on it
-                answers.put(Answer(worker, error=repr(error), began=moments[0]))
-                continue
-            answers.put(
-                Answer(
-                    worker,
-                    tuple(change.owner for change in admission.admitted),
-                    tuple(denial.limit for denial in admission.denied),
-                    elapsed_s=moments[-1] - moments[0],
-                    began=moments[0],
-                    calls_s=tuple(after - before for before, after in pairwise(moments)),
-                )
-            )
+        found = [_create_store(ledger, worker, number, load) for number in range(load.requests)]
+        barrier.wait(WAIT_S)  # telling about it takes time too, which is not to be the others'
+    for answer in found:
+        answers.put(answer)
+
+
+def _create_store(ledger: Ledger, worker: int, number: int, load: Load) -> Answer:
+    owner = f"owner{(worker * load.requests + number) % load.owners:02}"
+    name = f"store-{worker}-{number}"
+    request = RunRequest(
+        run_id=f"run-{worker}-{number}",
+        environment="prod",
+        actor=Actor(owner, "ci"),
+        limits=load.limits,
+        owner_limits={},
+        changes=(Change(name, name, owner, "01", "store.create"),),
+    )
+    moments = [time.monotonic()]
+    try:
+        admission = ledger.admit(request)
+        moments.append(time.monotonic())
+        if admission.admitted:
+            ledger.settle(request.run_id, [StoreOutcome(name, "success", "Ready")])
+            moments.append(time.monotonic())
+    except Exception as error:  # noqa: BLE001 - told to the test, which fails on it
+        return Answer(worker, error=repr(error), began=moments[0])
+    return Answer(
+        worker,
+        tuple(change.owner for change in admission.admitted),
+        tuple(denial.limit for denial in admission.denied),
+        elapsed_s=moments[-1] - moments[0],
+        began=moments[0],
+        calls_s=tuple(after - before for before, after in pairwise(moments)),
+    )
 
 
 def _warm_up(ledger: Ledger, worker: int) -> None:
@@ -160,18 +162,28 @@ def write_entries(worker: int, barrier: Barrier, answers: Queue[Answer | None], 
 
 def create_stores_without_lock(worker: int, barrier: Barrier, answers: Queue[Answer | None], *arguments: Any) -> None:
     """Do as `create_stores`, with a defect put in: counters are read without a lock, and nothing backs them up."""
-    seen, change = slots.seen, slots.change
-    first: list[slots.Counted] = []
+    look, change, append = judgement.look, slots.change, entries.append
+    first: list[judgement.Facts] = []
 
-    def read_without_lock(*values: Any) -> slots.Counted:
+    def look_without_lock(*values: Any, held: bool = False, below: int | None = None) -> judgement.Facts:
+        if not held:
+            return look(*values, below=below)
         # All have read before any goes on, and a deadlock's second try believes what the first has read.
         if not first:
-            first.append(seen(*values))
+            seen = look(*values)
+            first.append(replace(seen, head=entries.Head(0, "", seen.counted.now)))
             barrier.wait(WAIT_S)
         return first[0]
 
-    slots.lock = read_without_lock  # type: ignore[assignment]
-    slots.change = lambda connection, counted, deltas, ceilings=None: change(connection, counted, deltas)  # noqa: ARG005
+    def change_without_ceiling(*values: Any, ceilings: Any = None, **others: Any) -> None:
+        change(*values, **others)
+
+    def append_all_the_same(*values: Any, head: Any = None, **others: Any) -> Any:
+        return append(*values, **others)
+
+    judgement.look = look_without_lock  # type: ignore[assignment]
+    slots.change = change_without_ceiling
+    entries.append = append_all_the_same
     create_stores(worker, barrier, answers, *arguments)
 
 
