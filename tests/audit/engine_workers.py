@@ -34,6 +34,7 @@ from stacks import program
 from stacks import settings as settings_module
 from stacks.desired import caps
 from stacks.errors import StoresError
+from stacks.evidence import Evidence
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = "local"
@@ -56,6 +57,9 @@ class FolderCluster:
 
     def revisions(self, _namespace: str, _release: str) -> tuple[()]:
         return ()
+
+    def evidence(self, _namespace: str, _host: str | None = None, **_more: bool) -> Evidence:
+        return Evidence()
 
 
 class Silent:
