@@ -96,6 +96,7 @@ class _Order:
         self.failed: str | None = None
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = [item for item in items if "mariadb" not in item.fixturenames]  # `-k` sees only names
         items.sort(key=lambda item: self.rank.get(item.nodeid, (0, 0.0)))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
@@ -260,7 +261,9 @@ def _try(modules: Sequence[str], sample: int | None, at_least: float, at: Path) 
 
 
 def _share(found: dict[str, dict[str, Any]]) -> float:
-    return 100 * sum(one["noticed"] for one in found.values()) / sum(one["tried"] for one in found.values())
+    """Return the percentage that is noticed; a module of which a sample was tried counts by all its defects."""
+    noticed = sum(one["of"] * one["noticed"] / one["tried"] for one in found.values())
+    return 100 * noticed / sum(one["of"] for one in found.values())
 
 
 def _record(found: dict[str, dict[str, Any]], at_least: float) -> None:
@@ -276,11 +279,14 @@ def _record(found: dict[str, dict[str, Any]], at_least: float) -> None:
     PARTS.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
     if known.keys() != TESTS.keys():
         return
-    share, tried, every = _share(known), *(sum(one[name] for one in known.values()) for name in ("tried", "of"))
-    kind = "all that there are" if tried == every else f"of the {every} that there are, by a fixed sample"
+    share, noticed, tried, every = (
+        _share(known),
+        *(sum(one[name] for one in known.values()) for name in ("noticed", "tried", "of")),
+    )
+    kind = "" if tried == every else f"; samples by a fixed seed, weighted by the {every} that there are"
     results.record(
         "9", "mutation testing of limits and audit core", wanted=f"at least {at_least:.0f} % noticed",
-        seen=f"{share:.1f} % of {tried} tried ({kind})", met=share >= at_least,
+        seen=f"{share:.1f} % ({noticed} of {tried} tried{kind})", met=share >= at_least,
         values={module: f"{one['noticed']} of {one['tried']}" for module, one in known.items()},
     )  # fmt: skip
 
