@@ -85,7 +85,7 @@ def take(
     row = _row(gate.ledger, gate.environment, store_id)
     run = gate.new_run(actor, lambda event: tell(event.text))
     server = server_of(gate)
-    with run.session({row.cell}) as leases:
+    with run.session(cells={row.cell}) as leases:
         return taken(run, leases, store_id, reason, note=note, tell=tell, server=(server, known_ids(gate)))
 
 

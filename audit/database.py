@@ -36,7 +36,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from audit import deferral, failures
 from audit.deferral import DEFERRED
 from audit.tables import Moment, from_us
-from stacks.errors import UsageError
+from stacks.errors import StoresError, UsageError
 
 T = TypeVar("T")
 
@@ -55,6 +55,8 @@ _POOL: Final[dict[str, Any]] = {
 _LONGEST_S: Final = 600
 # After a whole `read_s` of silence, what of the one second more is for a last look; the rest is for its connection.
 _LAST_LOOK_S: Final = 0.75
+# A lost connection that took longer was no refusal: whoever asks again at once waits as long once more.
+_HUNG_S: Final = 1.0
 _WRITES: Final = "stores_writes"
 # SYSDATE, not NOW: the moment of reading, which is after the lock, and not to be set by `SET timestamp`.
 _MARIADB_CLOCK: Final = literal_column("CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)", Moment)
@@ -112,6 +114,8 @@ class Database:
         self._timeouts = timeouts
         self.clock = _clock(self.url, now)
         self.engine = _engine(self.url, timeouts)
+        self.hung: StoresError | None = None
+        """Why the database is taken for dead: a call waited for it in vain, and none has succeeded since."""
 
     def close(self) -> None:
         """Leave no connection open."""
@@ -167,16 +171,18 @@ class Database:
         started = time.monotonic()
         try:
             try:
-                return call(self.engine)
+                done = call(self.engine)
             except DBAPIError as error:
                 if not failures.was_lost(error):
                     raise
                 # Who could not even send has waited for nobody.
                 waited_s = 0.0 if failures.was_gone(error) else time.monotonic() - started
                 with self._fresh(waited_s) as engine:
-                    return call(engine)
+                    done = call(engine)
         except DBAPIError as error:
-            raise failures.explain(self.url, error, failures.NOTHING_CHANGED) from error
+            raise self._explained(error, failures.NOTHING_CHANGED, started) from error
+        self.hung = None
+        return done
 
     def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         with engine.connect() as connection:
@@ -191,6 +197,7 @@ class Database:
                     raise _CommitUnknownError(error) from error
                 connection.rollback()
                 raise
+            self.hung = None
             return result
 
     def _settle(self, work: Callable[[Connection], T], unknown: _CommitUnknownError, started: float) -> T:
@@ -199,7 +206,7 @@ class Database:
             with self._fresh(time.monotonic() - started) as engine:
                 return self._transact(engine, work)
         except (DBAPIError, _CommitUnknownError):
-            raise failures.explain(self.url, unknown.cause, failures.NOT_KNOWN) from unknown.cause
+            raise self._explained(unknown.cause, failures.NOT_KNOWN, started) from unknown.cause
 
     @contextlib.contextmanager
     def _fresh(self, waited_s: float) -> Iterator[Engine]:
@@ -210,6 +217,13 @@ class Database:
             yield engine
         finally:
             engine.dispose()
+
+    def _explained(self, error: DBAPIError, changed: str, started: float) -> StoresError:
+        """Return the error for people; remember it where the database kept its caller waiting."""
+        told = failures.explain(self.url, error, changed)
+        if failures.commit_is_unknown(error) and time.monotonic() - started >= _HUNG_S:
+            self.hung = told
+        return told
 
 
 def beginning(clock: Clock) -> Clock:

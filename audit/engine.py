@@ -84,14 +84,21 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class EngineResult:
-    """What a run came to. `failures` says, per store, why it did not become what was wanted."""
+    """What a run came to. `failures` says, per store, why it did not become what was wanted.
+
+    `began` False: the run was asked to stop before the engine was started, so it has changed nothing.
+    """
 
     steps: tuple[Step, ...]
     failures: Mapping[str, str]
     cancelled: bool = False
+    began: bool = True
     given_up: Mapping[str, str] = field(default_factory=dict)
     """Of the failures, those that were not waited for to the end, with why; see `audit.lookout`."""
 
+
+_WORKS: Final = frozenset({"up", "preview", "refresh", "destroy"})
+"""Commands of the engine that work on resources; the others read or write its state."""
 
 OnStep = Callable[[Step, str], None]
 """Called with a step and its phase: `started`, `done` or `failed`."""
@@ -201,6 +208,8 @@ class Engine:
             stack = self._stack(cell, options, create=True)
             stack.preview(parallel=PARALLEL, on_event=recorder.on_event, color="never", target=list(targets) or None)
         except CommandError as error:
+            if self._stopped:
+                return recorder.result(cancelled=True, began=False)
             if not recorder.failures:
                 raise self._translate(error, cell, recorder.messages) from None
         return recorder.result()
@@ -262,7 +271,7 @@ class Engine:
         except CommandError as error:
             if not (recorder.failures or self._stopped or self._gave_up):
                 raise self._translate(error, cell, recorder.messages) from None
-            return recorder.result(cancelled=self._stopped)
+            return recorder.result(cancelled=self._stopped, began=not isinstance(error, NotStartedError))
         return recorder.result()
 
     def clear(self, cell: str, *, pending: bool = True) -> bool:
@@ -345,13 +354,13 @@ class Engine:
         """Ask a running engine to stop; it finishes what it is in the middle of. A second call makes it stop now."""
         self._stopped = True
         if self._command is not None:
-            self._command.interrupt()
+            self._command.interrupt(for_good=True)
 
     def give_up(self) -> None:
         """Ask a running engine to end what it waits for, as a failure and no stop: the run goes on without it."""
         self._gave_up = True
         if self._command is not None:
-            self._command.interrupt()
+            self._command.interrupt(for_good=False)
 
     def _pulumi(self) -> _Command:
         if self._command is None:
@@ -430,6 +439,10 @@ class Engine:
         return ClusterUnreachableError(where, f"the engine failed: {shown}", "run `stores doctor`, then again")
 
 
+class NotStartedError(CommandError):
+    """The engine was asked to stop before this command of it was started."""
+
+
 class _Command(automation.PulumiCommand):
     """The `pulumi` program in a session of its own, so that a terminal's Ctrl-C reaches it once, through us.
 
@@ -439,6 +452,7 @@ class _Command(automation.PulumiCommand):
     def __init__(self, root: str | None) -> None:
         super().__init__(root)
         self._process: subprocess.Popen[str] | None = None
+        self._stops = 0
         self._interrupts = 0
         self._code = 0
 
@@ -447,11 +461,19 @@ class _Command(automation.PulumiCommand):
         """Whether the last process was killed, or told to stop at once: then it may have left its lock."""
         return self._code < 0 or self._interrupts > 1
 
-    def interrupt(self) -> None:
-        """Send SIGINT to the running process, if there is one; the engine takes a second one as `now`."""
-        self._interrupts += 1
+    def interrupt(self, *, for_good: bool) -> None:
+        """Send SIGINT to the running process, if there is one; the engine takes a second one as `now`.
+
+        `for_good`: and start nothing any more that works on resources.
+        """
+        # Counted first: `run` looks at the count once the process is there, so that one of the two finds the other.
+        self._stops += for_good
+        self._hand_on()
+
+    def _hand_on(self) -> None:
         process = self._process
         if process is not None and process.poll() is None:
+            self._interrupts += 1
             process.send_signal(signal.SIGINT)
 
     def run(
@@ -462,7 +484,14 @@ class _Command(automation.PulumiCommand):
         on_output: Callable[[str], Any] | None = None,
         on_error: Callable[[str], Any] | None = None,
     ) -> automation.CommandResult:
-        """Run one command of the engine to its end; raises CommandError unless it succeeds."""
+        """Run one command of the engine to its end; raises CommandError unless it succeeds.
+
+        Once it was asked to stop, nothing that works on resources is started any more: NotStartedError.
+        """
+        works = args[0] in _WORKS
+        self._interrupts = 0
+        if works and self._stops:
+            raise NotStartedError(automation.CommandResult(stdout="", stderr="asked to stop before it began", code=130))
         command = [self.command, "--non-interactive", *args]
         mark = secrets.token_hex(16)
         variables = _for_engine({**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"}, mark)
@@ -479,7 +508,9 @@ class _Command(automation.PulumiCommand):
                 start_new_session=True,
             ) as process,
         ):
-            self._process, self._interrupts = process, 0
+            self._process = process
+            if works and self._stops and not self._interrupts:
+                self._hand_on()
             output: list[str] = []
             errors: list[str] = []
             readers = [
@@ -578,9 +609,9 @@ class _Recorder:
         """Errors that belong to no store."""
         return tuple(dict.fromkeys(self._unplaced))
 
-    def result(self, *, cancelled: bool = False) -> EngineResult:
+    def result(self, *, cancelled: bool = False, began: bool = True) -> EngineResult:
         """Return all that was recorded."""
-        return EngineResult(tuple(self._steps.values()), self.failures, cancelled)
+        return EngineResult(tuple(self._steps.values()), self.failures, cancelled, began)
 
     def on_event(self, event: events.EngineEvent) -> None:
         """Take one event of the engine's stream."""

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
 
-from audit import admins, backup_ages, backups, probe
+from audit import admins, backup_ages, backups, idempotency, probe
 from audit import closed as closing
 from audit import held as holding
 from audit import observation as observations
@@ -33,8 +33,8 @@ from audit.records import LIMIT_OVERRIDE, STORE_DELETE, Actor, NewEntry, RunRequ
 from audit.run import PROBES, ProgressEvent, Report, Run, RunResult, StoreResult
 from audit.target import Target
 from audit.tickets import Issued, TicketRun, check_validity
-from audit.upgrade_plan import PARALLEL, Step, UpgradePlan, plan_rollback, plan_upgrade
-from audit.upgrades import StoreUpgrade, Upgrade, UpgradeResult, refuse_crossing
+from audit.upgrade_plan import PARALLEL, Kind, Step, UpgradePlan, plan_rollback, plan_upgrade
+from audit.upgrades import StoreUpgrade, Upgrade, UpgradeResult, answered, refuse_crossing
 from audit.waiting import Waiting
 from components import naming
 from components.desired import DesiredStore
@@ -43,13 +43,15 @@ from stacks import platform_key
 from stacks import settings as settings_module
 from stacks.cluster import Cluster
 from stacks.desired import Plans, caps
-from stacks.errors import StoresError, UsageError
+from stacks.errors import LockedError, StoresError, UsageError
 from stacks.manifest import Manifest
 from stacks.program import RunOptions
 from stacks.settings import Settings
 from stacks.ticket import Ticket
 
 ADMIN_USER = "admin"
+_OF_A_RUN = 10_000
+"""More entries than one run can write."""
 
 AnyRun = TypeVar("AnyRun", bound=Run)
 
@@ -172,7 +174,14 @@ class Gate:
             admins.require(self.settings.admins, "remove a store without its last backup", asked, self.ledger)
         run = self._run(actor, report, Run, overwrite_drift=overwrite_drift)
         run.without_final_backup = frozenset(without_final_backup)
-        request = self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key)
+        said = idempotency.asked(
+            "up",
+            manifest=run.manifest.digest,
+            overwrite_drift=overwrite_drift,
+            override_limits=override_limits,
+            without_final_backup=sorted(without_final_backup),
+        )
+        request = self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key, asked=said)
         return run.execute(replace(request, override_reason=reason or "") if override_limits else request)
 
     def admit(
@@ -191,7 +200,9 @@ class Gate:
         """
         check_validity(valid_s)
         run = self._run(actor, report, TicketRun)
-        return run.issue(self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key), file, valid_s)
+        asked = idempotency.asked("admit", manifest=run.manifest.digest, valid_s=valid_s)
+        request = self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key, asked=asked)
+        return run.issue(request, file, valid_s)
 
     def close_ticket(self, file: Path, *, actor: Actor, report: Report = lambda _event: None) -> RunResult:
         """Put on record what was done with a ticket, and give its cells back."""
@@ -242,10 +253,13 @@ class Gate:
         actor: Actor,
         reason: str | None = None,
         idempotency_key: str | None = None,
+        asked: Mapping[str, object] | None = None,
         overwrite_drift: bool = False,
         report: Report = lambda _event: None,
     ) -> UpgradeResult:
         """Carry out an upgrade or a rollback as planned; what went wrong with single stores is in the result.
+
+        `asked` is what was asked for, before it was planned; it tells the request from others under its key.
 
         Raises UsageError before anything is changed where a backup is to be taken and the environment makes none.
         """
@@ -255,11 +269,10 @@ class Gate:
         def start() -> Run:
             return self._run(actor, report, Run, overwrite_drift=overwrite_drift)
 
-        def request(run: Run, part: str, fingerprint: str) -> RunRequest:
-            # Each batch is a request of its own: one that was done is not done again, the next one is.
-            key = idempotency_key if idempotency_key is None or len(plan.steps) == 1 else f"{idempotency_key}.{part}"
-            asked = self.request_of(run.manifest, run.run_id, actor, reason, key)
-            return replace(asked, fingerprint=fingerprint)
+        said = None if asked is None else idempotency.asked(plan.kind, **asked)
+
+        def request(run: Run) -> RunRequest:
+            return self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key, asked=said)
 
         def prepare(step: Step) -> Mapping[str, object]:
             if not plan.backup:
@@ -272,8 +285,35 @@ class Gate:
             tell("taking a backup")
             return {"backup": backups.take(self, step.store_id, "pre-upgrade", actor=actor, note=note, tell=tell)}
 
-        upgrade = Upgrade(self.root, self.engine, self.cluster, plan, start, request, prepare, report)
+        before = self.ledger.parts_done(request(start()))
+        upgrade = Upgrade(self.root, self.engine, self.cluster, plan, start, request, prepare, report, before)
         return upgrade.carry_out()
+
+    def upgrade_done(
+        self, kind: Kind, *, actor: Actor, idempotency_key: str, asked: Mapping[str, object], report: Report
+    ) -> UpgradeResult | None:
+        """Return the result of an upgrade or a rollback that has succeeded under its key; None if it may be made.
+
+        To be asked before it is planned: what is there to do is another thing once it was done.
+        Raises UsageError for a key that was used for another request, LockedError if the same one is in flight.
+        """
+        run = self._run(actor, report, Run)
+        said = idempotency.asked(kind, **asked)
+        request = self.request_of(run.manifest, run.run_id, actor, None, idempotency_key, asked=said)
+        try:
+            earlier = self.ledger.replayed(request)
+        except LockedError:
+            with run.session(request) as leases:
+                run.observe(leases)  # nobody holds the cells, so it crashed; now it is closed
+            earlier = self.ledger.replayed(request)
+        if earlier is None:
+            return None
+        entries = [
+            entry
+            for run_id in earlier.run_ids
+            for entry in self.ledger.entries(self.environment, run_id=run_id, limit=_OF_A_RUN, ascending=True)
+        ]
+        return answered(self.environment, kind, earlier, entries)
 
     def new_run(self, actor: Actor, report: Report) -> Run:
         """Return a run that has not begun, with the manifest as it is on disk."""
@@ -364,9 +404,16 @@ class Gate:
         return self._usage(self.manifest())
 
     def request_of(
-        self, manifest: Manifest, run_id: str, actor: Actor, reason: str | None, idempotency_key: str | None
+        self,
+        manifest: Manifest,
+        run_id: str,
+        actor: Actor,
+        reason: str | None,
+        idempotency_key: str | None,
+        *,
+        asked: str | None = None,
     ) -> RunRequest:
-        """Return a run's request, without its changes."""
+        """Return a run's request, without its changes. `asked` tells it from others under the same key."""
         return RunRequest(
             run_id=run_id,
             environment=self.environment,
@@ -376,7 +423,7 @@ class Gate:
             changes=(),
             reason=reason,
             idempotency_key=idempotency_key,
-            fingerprint=f"up {manifest.digest}",
+            fingerprint=asked,
         )
 
     def check_cluster(self, observation: Observation) -> None:

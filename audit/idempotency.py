@@ -1,8 +1,8 @@
 """One request, one effect: what a client may send again under its key.
 
-A key belongs to the actor who used it and is kept for seven days. A run that succeeded answers for its key; one that
-failed may be resumed under it; one that is still open says so. A request of which nothing was admitted claims no key,
-because it may well succeed later.
+A key belongs to the actor who used it and is kept for seven days. A run that succeeded answers for its key, whatever
+has become due since; one that failed may be resumed under it; one that is still open says so. A request of which
+nothing was admitted claims no key, because it may well succeed later.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from audit import chain
-from audit.records import IDEMPOTENCY_KEPT, Replay, RunRequest, StoreOutcome
+from audit.records import IDEMPOTENCY_KEPT, PART, Replay, RunRequest, StoreOutcome
 from audit.tables import audit_logs, idempotency_keys, intents
 from stacks.errors import LockedError, UsageError
 
@@ -28,17 +28,22 @@ def check_key(key: str) -> None:
         raise UsageError("idempotency key", f"{key[:50]!r} cannot be kept", "use 1 to 255 printable ASCII characters")
 
 
+def asked(command: str, **options: object) -> str:
+    """Return what a command was asked for, to be a request's fingerprint: its name and every option that matters."""
+    return chain.to_json({"command": command, **options})
+
+
 def fingerprint(request: RunRequest) -> str:
     """Return what was asked, as a hash: two requests under one key are the same if this is."""
-    asked: dict[str, object] = {"environment": request.environment}
+    known: dict[str, object] = {"environment": request.environment}
     if request.fingerprint is not None:
-        asked["given"] = request.fingerprint
+        known["given"] = request.fingerprint
     else:
-        asked["changes"] = [
+        known["changes"] = [
             [c.store_id, c.name, c.owner, c.cell, c.action, c.metadata]
             for c in sorted(request.changes, key=lambda change: change.store_id)
         ]
-    return hashlib.sha256(chain.to_json(asked).encode()).hexdigest()
+    return hashlib.sha256(chain.to_json(known).encode()).hexdigest()
 
 
 def replay(connection: Connection, request: RunRequest, now: datetime) -> Replay | None:
@@ -46,20 +51,32 @@ def replay(connection: Connection, request: RunRequest, now: datetime) -> Replay
 
     Raises UsageError if the key was used for another request, LockedError if the same one is in flight.
     """
-    row = connection.execute(select(idempotency_keys).where(*_is_claim_of(request))).one_or_none()
-    if row is None or row.expires_at <= now:
+    row = _claim_of(connection, request, now)
+    if row is None or row.run_id == request.follows:
         return None
-    where = f"idempotency key '{request.idempotency_key}'"
-    if row.fingerprint != fingerprint(request):
-        what = f"was used for another request (run {row.run_id}, {row.claimed_at:%Y-%m-%dT%H:%M:%SZ})"
-        raise UsageError(where, what, "use a new key for a new request")
-    rows = connection.execute(select(intents).where(intents.c.run_id == row.run_id).order_by(intents.c.number)).all()
-    if any(intent.outcome is None for intent in rows):
-        what = f"the same request is in flight since {row.claimed_at:%Y-%m-%dT%H:%M:%SZ} (run {row.run_id})"
-        raise LockedError(where, what, "wait for its end; if it crashed, `stores up` closes it first")
-    if all(intent.outcome == "success" for intent in rows) and not _was_denied_in_part(connection, row.run_id):
-        return Replay(row.run_id, tuple(_outcome(intent) for intent in rows), _finished_at(rows))
-    return None
+    done = select(intents).where(intents.c.run_id == row.run_id).order_by(intents.c.number)
+    last = connection.execute(done).all()
+    if any(intent.outcome is None for intent in last):
+        raise LockedError(
+            _where(request),
+            f"the same request is in flight since {row.claimed_at:%Y-%m-%dT%H:%M:%SZ} (run {row.run_id})",
+            "wait for its end; if it crashed, `stores up` closes it first",
+        )
+    failed = any(intent.outcome != "success" for intent in last)
+    before, more = _part(connection, row.run_id)
+    if failed or more or _was_denied_in_part(connection, row.run_id):
+        return None
+    run_ids = (*before, row.run_id)
+    found = connection.execute(select(intents).where(intents.c.run_id.in_(run_ids)).order_by(intents.c.number)).all()
+    in_order = sorted(found, key=lambda intent: run_ids.index(intent.run_id))
+    outcomes = {intent.store_id: _outcome(intent) for intent in in_order}
+    return Replay(row.run_id, tuple(outcomes.values()), _finished_at(last), run_ids)
+
+
+def runs_of(connection: Connection, request: RunRequest, now: datetime) -> tuple[str, ...]:
+    """Return the runs that have done parts of the same request under its key, in order. Raises as `replay` does."""
+    row = _claim_of(connection, request, now)
+    return () if row is None else (*_part(connection, row.run_id)[0], row.run_id)
 
 
 def claim(connection: Connection, request: RunRequest, now: datetime) -> None:
@@ -76,6 +93,20 @@ def claim(connection: Connection, request: RunRequest, now: datetime) -> None:
         connection.execute(insert(idempotency_keys).values(names | values))
 
 
+def _claim_of(connection: Connection, request: RunRequest, now: datetime) -> Row[Any] | None:
+    row = connection.execute(select(idempotency_keys).where(*_is_claim_of(request))).one_or_none()
+    if row is None or row.expires_at <= now:
+        return None
+    if row.fingerprint != fingerprint(request):
+        what = f"was used for another request (run {row.run_id}, {row.claimed_at:%Y-%m-%dT%H:%M:%SZ})"
+        raise UsageError(_where(request), what, "use a new key for a new request")
+    return row
+
+
+def _where(request: RunRequest) -> str:
+    return f"idempotency key '{request.idempotency_key}'"
+
+
 def _is_claim_of(request: RunRequest) -> tuple[Any, ...]:
     keys = idempotency_keys.c
     return (
@@ -83,6 +114,17 @@ def _is_claim_of(request: RunRequest) -> tuple[Any, ...]:
         keys.actor == request.actor.name,
         keys.key == request.idempotency_key,
     )
+
+
+def _part(connection: Connection, run_id: str) -> tuple[tuple[str, ...], bool]:
+    """Return which runs did the parts of the request before this run's, and whether there is more to do after it."""
+    of_run = (audit_logs.c.run_id == run_id, audit_logs.c.outcome == "unknown")
+    text = connection.execute(select(audit_logs.c.metadata).where(*of_run).limit(1)).scalar_one_or_none()
+    said = None if text is None else chain.from_json(text).get(PART)
+    if said is None:
+        return (), False
+    part = cast("dict[str, Any]", said)
+    return tuple(part["before"]), bool(part["more"])
 
 
 def _was_denied_in_part(connection: Connection, run_id: str) -> bool:

@@ -56,6 +56,18 @@ def acquire(connection: Connection, clock: Clock, environment: str, cell: str, *
     return Lease(environment, cell, values["fencing"], holder, now, values["expires_at"], ttl_s, before)
 
 
+def renew_all(connection: Connection, clock: Clock, held: Sequence[Lease]) -> list[Lease]:
+    """Return the leases with a new end, all of them or none. Raises LockedError as `renew` does."""
+    renewed = {lease.cell: renew(connection, clock, lease) for lease in _in_order(held)}
+    return [renewed[lease.cell] for lease in held]
+
+
+def release_all(connection: Connection, clock: Clock, held: Sequence[Lease]) -> None:
+    """Leave the cells free for others, as far as the leases still held them."""
+    for lease in _in_order(held):
+        release(connection, clock, lease)
+
+
 def renew(connection: Connection, clock: Clock, lease: Lease) -> Lease:
     """Return the lease with a new end. Raises LockedError if somebody else has the cell by now.
 
@@ -84,7 +96,7 @@ def check_held(connection: Connection, environment: str, held: Sequence[Lease], 
     numbers: dict[str, int] = {}
     if held:
         entries.hold(connection)  # before the leases, as everybody does
-    for lease in sorted(held, key=lambda item: item.cell):
+    for lease in _in_order(held):
         query = select(leases).where(*_is(environment, lease.cell)).with_for_update()
         row = connection.execute(query).one_or_none()
         if lease.environment != environment or row is None or row.fencing != lease.fencing:
@@ -107,6 +119,11 @@ def to_lease(row: Row[Any], expires_at: datetime | None = None) -> Lease:
     return Lease(
         row.environment, row.cell, row.fencing, holder, row.acquired_at, expires_at or row.expires_at, row.ttl_s
     )
+
+
+def _in_order(held: Sequence[Lease]) -> list[Lease]:
+    """Return the leases in the one order in which their rows are locked."""
+    return sorted(held, key=lambda lease: (lease.environment, lease.cell))
 
 
 def _is(environment: str, cell: str) -> tuple[Any, ...]:

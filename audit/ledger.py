@@ -16,7 +16,19 @@ from typing import Any, Final, Self
 
 from sqlalchemy import Connection, insert, select, update
 
-from audit import admission, entries, judgement, leases, migrations, reports, segments, settlement, slots, verification
+from audit import (
+    admission,
+    entries,
+    idempotency,
+    judgement,
+    leases,
+    migrations,
+    reports,
+    segments,
+    settlement,
+    slots,
+    verification,
+)
 from audit.anchors import Anchor
 from audit.database import TIMEOUT_VARIABLE, Database, Timeouts, chosen_timeouts
 from audit.judgement import Judged
@@ -31,6 +43,7 @@ from audit.records import (
     Lease,
     NewEntry,
     OpenRun,
+    Replay,
     RunRequest,
     Status,
     StoreOutcome,
@@ -42,7 +55,7 @@ from audit.segments import Segment
 from audit.settlement import Seen
 from audit.tables import audit_head, cells
 from audit.verification import Verification
-from stacks.errors import LockedError
+from stacks.errors import LockedError, StoresError
 
 _PAGE: Final = 1000
 
@@ -90,9 +103,20 @@ class Ledger:
         url = self._database.url.set(password=None)
         return hashlib.sha256(url.render_as_string().encode()).hexdigest()[:12]
 
+    @property
+    def hung(self) -> StoresError | None:
+        """Why the database is taken for dead: a call waited for it in vain, and none has succeeded since; else None.
+
+        For what may be left undone at the end of a run, which must not wait once more.
+        """
+        return self._database.hung
+
     def now(self) -> datetime:
         """Return the database's time, which is the one that all limits go by."""
-        moment: datetime = self._database.read(lambda c: c.execute(select(self._database.clock)).scalar_one())
+        return self._database.read(self._time)
+
+    def _time(self, connection: Connection) -> datetime:
+        moment: datetime = connection.execute(select(self._database.clock)).scalar_one()
         return moment
 
     # --- runs
@@ -118,6 +142,22 @@ class Ledger:
             return self._database.write(lambda c: admission.deny(c, clock, request, denied), find=find)
         return self._database.write(lambda connection: admission.decide(connection, clock, request), find=find)
 
+    def replayed(self, request: RunRequest) -> Replay | None:
+        """Return the result that the request's key stands for; None if it may be made. Nothing is recorded.
+
+        Raises UsageError for a key that was used for another request, LockedError if the same one is in flight.
+        """
+        if request.idempotency_key is None:
+            return None
+        idempotency.check_key(request.idempotency_key)
+        return self._database.read(lambda c: idempotency.replay(c, request, self._time(c)))
+
+    def parts_done(self, request: RunRequest) -> tuple[str, ...]:
+        """Return the runs that have done parts of the same request under its key, in order."""
+        if request.idempotency_key is None:
+            return ()
+        return self._database.read(lambda c: idempotency.runs_of(c, request, self._time(c)))
+
     def foresee(self, request: RunRequest) -> tuple[Judged, ...]:
         """Return what each change would take and what the limits would say to it now. Nothing is recorded."""
         admission.check(request)
@@ -141,11 +181,18 @@ class Ledger:
         clock = self._database.clock
         self._database.write(lambda c: settlement.settle(c, clock, run_id, outcomes, actor=actor, held=leases))
 
-    def adopt(self, environment: str, stores: Sequence[StoreRecord], actor: Actor) -> None:
-        """Leave stores that exist, but were not known, counted and audited. Known ones stay as they are."""
+    def adopt(
+        self, environment: str, stores: Sequence[StoreRecord], actor: Actor, *, leases: Sequence[Lease] = ()
+    ) -> None:
+        """Leave stores that exist, but were not known, counted and audited. Known ones stay as they are.
+
+        Raises LockedError if one of the leases was taken over.
+        """
         self._ensure(environment)
         clock = self._database.clock
-        self._database.write(lambda connection: settlement.adopt(connection, clock, environment, stores, actor))
+        self._database.write(
+            lambda connection: settlement.adopt(connection, clock, environment, stores, actor, held=leases)
+        )
 
     def mark(
         self,
@@ -158,13 +205,23 @@ class Ledger:
         actor: Actor | None = None,
         url: str | None = None,
         content: str | None = None,
+        leases: Sequence[Lease] = (),
     ) -> None:
-        """Leave the store with the status that somebody has seen. `Deleted` gives its slot back."""
+        """Leave the store with the status that somebody has seen. `Deleted` gives its slot back.
+
+        Raises LockedError if one of the leases was taken over: what was seen may be long past then.
+        """
         self._ensure(environment)
         clock = self._database.clock
         self._database.write(
             lambda connection: settlement.mark(
-                connection, clock, environment, store_id, seen=Seen(status, reason, url, run_id, content), actor=actor
+                connection,
+                clock,
+                environment,
+                store_id,
+                seen=Seen(status, reason, url, run_id, content),
+                actor=actor,
+                held=leases,
             )
         )
 
@@ -211,8 +268,12 @@ class Ledger:
         cluster_uid: str | None,
         applied_at: datetime | None = None,
         run_id: str | None = None,
+        held: Sequence[Lease] = (),
     ) -> None:
-        """Leave on record what was applied to the cell. `applied_at` None: now, by the database's clock."""
+        """Leave on record what was applied to the cell. `applied_at` None: now, by the database's clock.
+
+        Raises LockedError if one of the leases was taken over.
+        """
         values: dict[str, Any] = {
             "manifest_digest": manifest_digest,
             "commit_id": commit,
@@ -223,6 +284,7 @@ class Ledger:
         }
 
         def write(connection: Connection) -> None:
+            leases.check_held(connection, environment, held, None)
             this = (cells.c.environment == environment, cells.c.cell == cell)
             if connection.execute(select(cells.c.cell).where(*this).with_for_update()).one_or_none() is None:
                 connection.execute(insert(cells).values(environment=environment, cell=cell, **values))
@@ -246,6 +308,16 @@ class Ledger:
         except LockedError as error:
             self._refused(error, holder.actor, environment, holder.run_id, {"cell": cell})
             raise
+
+    def renew_leases(self, held: Sequence[Lease]) -> list[Lease]:
+        """Return the leases with a new end, in one transaction. Raises LockedError if one was lost."""
+        clock = self._database.clock
+        return self._database.write(lambda connection: leases.renew_all(connection, clock, held))
+
+    def release_leases(self, held: Sequence[Lease]) -> None:
+        """Leave the cells free, in one transaction. Leases that were lost are left alone."""
+        clock = self._database.clock
+        self._database.write(lambda connection: leases.release_all(connection, clock, held))
 
     def renew_lease(self, lease: Lease) -> Lease:
         """Return the lease with a new end. Raises LockedError if it was lost: then the engine must stop."""

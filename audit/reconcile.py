@@ -73,6 +73,7 @@ class Reconciliation(Run):
             actor=self.actor,
             url=row.url,
             content=seen.content,
+            leases=self.leases,
         )
         return StoreResult(row.store_id, Action.UNTOUCHED, seen.status, row.url, seen.reason, 0.0, seen.content)
 

@@ -40,6 +40,8 @@ AUDIT_ARCHIVE: Final = "audit.archive"
 AUDIT_SPOOL: Final = "audit.spool"
 
 IDEMPOTENCY_KEPT: Final = timedelta(days=7)
+PART: Final = "part"
+"""In the metadata of a request's part: which runs did the parts `before` it, and whether there is `more` to do."""
 
 LEAVES_AS_IT_IS: Final = frozenset({STORE_BACKUP})
 """Actions that are asked, allowed and settled as any other, and change nothing of the store: its status stays."""
@@ -116,6 +118,7 @@ class RunRequest:
     needs one of its own (say, the manifest's digest and the command).
 
     `leases`: the cells that the run holds. With them, the run is refused if one was lost, and its outcomes too.
+    `follows`: the run that did the part of the same request before this one, of a request that takes several.
     """
 
     run_id: str
@@ -129,6 +132,7 @@ class RunRequest:
     override_reason: str | None = None
     fingerprint: str | None = None
     leases: Sequence[Lease] = ()
+    follows: str | None = None
 
 
 @dataclass(frozen=True)
@@ -186,11 +190,16 @@ class StoreOutcome:
 
 @dataclass(frozen=True)
 class Replay:
-    """The result of the earlier run that an idempotency key stands for."""
+    """The result of the earlier run that an idempotency key stands for.
+
+    Of a request in parts, `run_id` is the last part's, `run_ids` are all of them in order, and `outcomes` are each
+    store's last.
+    """
 
     run_id: str
     outcomes: tuple[StoreOutcome, ...]
     finished_at: datetime
+    run_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

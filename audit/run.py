@@ -20,13 +20,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from audit import anchors, backups, live, orphans, pending_releases, provenance, repair, spool
+from audit import anchors, backups, failures, live, orphans, pending_releases, provenance, repair, spool
 from audit import observation as observations
 from audit.anchors import Keeper
 from audit.backup_server import BackupServer
 from audit.broken_locks import Locks
 from audit.engine import Engine, EngineResult, Step
 from audit.entrance import Entrance
+from audit.lease_keeper import LeaseKeeper
 from audit.ledger import Ledger
 from audit.lookout import Lookout
 from audit.losses import losses
@@ -40,6 +41,7 @@ from audit.records import (
     Change,
     Holder,
     Lease,
+    Replay,
     RunRequest,
     Status,
     StoreOutcome,
@@ -55,6 +57,7 @@ from stacks.errors import (
     AuditIncompleteError,
     CancelledError,
     DatabaseUnreachableError,
+    LockedError,
     OverLimitError,
     Problem,
     RefusedError,
@@ -66,7 +69,6 @@ from stacks.program import RunOptions
 from stacks.settings import Settings
 
 LEASE_S: Final = 60
-RENEW_EVERY_S: Final = 15.0
 PROBES: Final = 16
 PATIENCE_S: Final = 5.0
 """How long a store that nothing is to be done to may take to answer before the run takes it up."""
@@ -159,16 +161,21 @@ class Run:
     scope: Scope | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _answers: dict[str, Answer] = field(default_factory=dict)
+    leases: tuple[Lease, ...] = ()
+    """The cells that the run holds, or held last. What it writes is refused once one was taken over."""
 
     def execute(self, request: RunRequest) -> RunResult:
         """Do it all. `request` comes without its changes."""
-        with self.session() as leases:
+        with self.session(request) as leases:
             return self.carry_out(request, leases)
 
     def carry_out(self, request: RunRequest, leases: Sequence[Lease], scope: Scope | None = None) -> RunResult:
         """Do it all, or what of it is in the scope, under leases that are held until this returns."""
         self.scope = scope
         observation = self.observe(leases)
+        # Before the plan: what has become due since is no part of what was asked for under the key.
+        if (earlier := self.ledger.replayed(request)) is not None:
+            return self._replay(earlier)
         stores = observations.plan_stores(observation)
         if scope is None:
             stores = self._with_broken(observation, stores)
@@ -183,7 +190,7 @@ class Run:
             return self._nothing_to_do(observation, shown)
         admission = self.ledger.admit(replace(request, changes=wanted, leases=tuple(leases)))
         if admission.replayed is not None:
-            return self._replay(admission)
+            return self._replay(admission.replayed)
         for denial in admission.denied:
             exists = denial.change.store_id in observation.rows
             self.tell(denial.change.store_id, str(denial.problem), None if exists else "Pending")
@@ -240,7 +247,7 @@ class Run:
                 StoreRecord(store.id, store.name, store.owner, store.cell, status, url, content=answer.content)
             )
             self.tell(store.id, "found in the engine's state; recorded", status)
-        self.ledger.adopt(self.settings.environment, records, self.actor)
+        self.ledger.adopt(self.settings.environment, records, self.actor, leases=self.leases)
 
     def _schedule(self, observation: Observation, stores: tuple[StorePlan, ...]) -> None:
         """Let the grace of newly tombstoned stores begin: it counts from when their status became Deleting."""
@@ -254,6 +261,7 @@ class Run:
                     store.reason,
                     run_id=self.run_id,
                     actor=self.actor,
+                    leases=self.leases,
                 )
                 self.tell(store.store_id, store.reason or "", "Deleting")
 
@@ -264,24 +272,27 @@ class Run:
         admission: Admission,
         leases: Sequence[Lease],
     ) -> dict[str, StoreOutcome]:
-        """Run the engine over every cell with admitted changes, then wait for its stores."""
-        outcomes = self._final_backups(admission, leases)
-        going = tuple(change for change in admission.admitted if change.store_id not in outcomes)
-        admission = replace(admission, admitted=going)
-        admitted = {change.store_id: change for change in going}
-        options = self._options(observation, stores, admission)
-        for cell in sorted({change.cell for change in admitted.values()}):
-            mine = {store_id: change for store_id, change in admitted.items() if change.cell == cell}
-            for store_id, change in mine.items():
-                self._began[store_id] = time.monotonic()
-                status: Status = "Deleting" if change.action == "store.delete" else "Provisioning"
-                self.tell(store_id, change.action.removeprefix("store.").replace("_", " "), status)
-            try:
+        """Run the engine over every cell with admitted changes, then wait for its stores.
+
+        The intents are committed, so each has its outcome on record, whatever is raised.
+        """
+        outcomes: dict[str, StoreOutcome] = {}
+        try:
+            outcomes |= self._final_backups(admission, leases)
+            going = tuple(change for change in admission.admitted if change.store_id not in outcomes)
+            options = self._options(observation, stores, replace(admission, admitted=going))
+            for cell in sorted({change.cell for change in going}):
+                mine = {change.store_id: change for change in going if change.cell == cell}
+                for store_id, change in mine.items():
+                    self._began[store_id] = time.monotonic()
+                    status: Status = "Deleting" if change.action == "store.delete" else "Provisioning"
+                    self.tell(store_id, change.action.removeprefix("store.").replace("_", " "), status)
                 outcomes |= self._apply_cell(observation, cell, options, mine)
-            except StoresError as error:
-                rest = {store_id: self._not_done(observation, store_id, error) for store_id in admitted}
-                self._settle({**rest, **outcomes}, observation)
-                raise
+        except StoresError as error:
+            ids = [change.store_id for change in admission.admitted]
+            rest = {store_id: self._not_done(observation, store_id, error) for store_id in ids}
+            self._settle({**rest, **outcomes}, observation, after=error)
+            raise
         return outcomes
 
     def _final_backups(self, admission: Admission, leases: Sequence[Lease]) -> dict[str, StoreOutcome]:
@@ -341,7 +352,12 @@ class Run:
         if result.cancelled:
             # A step that was under way ends as a failure of the engine's, but it did not fail: it was stopped.
             return {
-                store_id: stopped(store_id, result.failures.get(store_id), deleting=store_id in leaving)
+                store_id: stopped(
+                    store_id,
+                    result.failures.get(store_id),
+                    deleting=store_id in leaving,
+                    reached_engine=result.began or store_id in self._touched,
+                )
                 for store_id in mine
             }
         for store_id in broken:
@@ -416,10 +432,10 @@ class Run:
         if observation.snapshots[cell].known:
             leaving = frozenset(store_id for store_id, change in mine.items() if change.action == "store.delete")
             preview = self.engine.preview(cell, options, observation.store_ids, targets=targets)
+            if self._cancelled.is_set():
+                return EngineResult((), {}, cancelled=True, began=False)
             if problems := losses(preview.steps, leaving):
                 raise RefusedError.of(problems)
-            if self._cancelled.is_set():
-                return EngineResult((), {}, cancelled=True)
         with Lookout(self.engine, self.cluster, mine, self.tell) as lookout:
             on_step = lookout.beside(self.on_step)
             return lookout.judged(self.engine.up(cell, options, observation.store_ids, on_step, targets=targets))
@@ -540,6 +556,7 @@ class Run:
                 run_id=self.run_id,
                 url=wanted.url,
                 content=answer.content,
+                leases=self.leases,
             )
             if detail is not None:
                 cure = "it is held: correct it by Helm, or run `stores up --overwrite-drift`"
@@ -551,9 +568,17 @@ class Run:
             error = CancelledError(f"run {self.run_id}", "it was stopped", "run `stores up` again to go on")
         return RunResult(self.run_id, tuple(results), nothing_to_do=True, exit_error=error)
 
-    def _settle(self, outcomes: Mapping[str, StoreOutcome], observation: Observation) -> None:
-        """Put the outcomes on record, and what each cell was brought to."""
+    def _settle(
+        self, outcomes: Mapping[str, StoreOutcome], observation: Observation, after: StoresError | None = None
+    ) -> None:
+        """Put the outcomes on record, and what each cell was brought to. `after`: what the work has ended with.
+
+        Where the database is gone they are kept on disk. Raises AuditIncompleteError then, or, where the engine had
+        not begun, DatabaseUnreachableError. Who has just waited for the database in vain does not wait once more.
+        """
         with self.kept_if_lost(self.run_id, list(outcomes.values()), "the stores were changed"):
+            if isinstance(after, DatabaseUnreachableError) and self.ledger.hung is not None:
+                raise after
             self.ledger.settle(self.run_id, list(outcomes.values()))
             self._record_cells(observation, outcomes)
 
@@ -568,12 +593,20 @@ class Run:
         try:
             yield
         except DatabaseUnreachableError as error:
-            told = ", ".join(f"{outcome.store_id} {outcome.status}" for outcome in outcomes)
             kept = spool.keep(self._spool, run_id, self.settings.environment, self.actor, outcomes)
+            cure = f"bring the database back, then run `stores up` on this machine: it first settles from {kept}"
+            cause = _without_claim(error.problems[0].what)
+            if not any(outcome.reached_engine for outcome in outcomes):
+                names = ", ".join(outcome.store_id for outcome in outcomes)
+                raise DatabaseUnreachableError(
+                    f"run {run_id}",
+                    f"no store was changed, but intents and slots of {names} are recorded, and that nothing came of "
+                    f"them could not be written: {cause}",
+                    cure,
+                ) from error
+            told = ", ".join(f"{outcome.store_id} {outcome.status}" for outcome in outcomes)
             raise AuditIncompleteError(
-                f"run {run_id}",
-                f"{done} ({told}), but that could not be written: {error}",
-                f"bring the database back, then run `stores up` on this machine: it first settles from {kept}",
+                f"run {run_id}", f"{done} ({told}), but that could not be written: {cause}", cure
             ) from error
 
     def _record_cells(self, observation: Observation, outcomes: Mapping[str, StoreOutcome]) -> None:
@@ -588,6 +621,7 @@ class Run:
                 program_version=ours.program_version,
                 cluster_uid=self.cluster.uid,
                 run_id=self.run_id,
+                held=self.leases,
             )
 
     def _result(
@@ -633,13 +667,12 @@ class Run:
             outcome.content,
         )
 
-    def _replay(self, admission: Admission) -> RunResult:
-        assert admission.replayed is not None  # noqa: S101 - the caller looked
+    def _replay(self, earlier: Replay) -> RunResult:
         results = tuple(
             StoreResult(outcome.store_id, Action.UNTOUCHED, outcome.status, outcome.url, outcome.reason, 0.0)
-            for outcome in admission.replayed.outcomes
+            for outcome in earlier.outcomes
         )
-        return RunResult(admission.replayed.run_id, results, nothing_to_do=False, replayed=True)
+        return RunResult(earlier.run_id, results, nothing_to_do=False, replayed=True)
 
     def on_step(self, step: Step, phase: str) -> None:
         """Show a step of the engine."""
@@ -655,14 +688,16 @@ class Run:
         self.report(ProgressEvent(store_id, text, status))
 
     @contextmanager
-    def session(self, cells: Collection[str] | None = None) -> Iterator[list[Lease]]:
+    def session(
+        self, request: RunRequest | None = None, *, cells: Collection[str] | None = None
+    ) -> Iterator[list[Lease]]:
         """Hold these cells, or every cell of the environment, and stop in order when a signal says so.
 
         What an earlier run could not write is on record before anything else is done, and the log's end is kept
-        elsewhere before and after.
+        elsewhere before and after. With a request, who finds a cell held is told first what its key says.
         """
         keeper = self._anchors()
-        with self._leases(cells) as leases, self._signals(), self._on_record(keeper, leases):
+        with self._leases(request, cells) as leases, self._signals(), self._on_record(keeper, leases):
             yield leases
 
     @contextmanager
@@ -689,27 +724,27 @@ class Run:
 
     def _anchor(self, keeper: Keeper) -> None:
         try:
+            if self.ledger.hung is not None:
+                raise self.ledger.hung
             keeper.keep(self.ledger.anchor)
         except (StoresError, OSError) as error:
             # The next run compares again; what the run did matters more than this.
             self.tell(None, f"the log's end could not be kept in {keeper.file}: {error}")
 
     @contextmanager
-    def _leases(self, cells: Collection[str] | None) -> Iterator[list[Lease]]:
+    def _leases(self, request: RunRequest | None, cells: Collection[str] | None) -> Iterator[list[Lease]]:
         """Hold the cells, renewed until the end; who cannot renew stops the engine."""
-        held = self._acquired(self.run_id, LEASE_S, cells)
-        done = threading.Event()
-        keeper = threading.Thread(target=self._renew, args=(held, done), name="lease-keeper", daemon=True)
+        held = self._acquired(self.run_id, LEASE_S, request, cells)
+        keeper = LeaseKeeper(held, self.ledger.renew_leases, self._cancel, lambda text: self.tell(None, text))
         try:
-            keeper.start()
-            yield held
+            with keeper:
+                yield held
         finally:
-            done.set()
-            if keeper.is_alive():
-                keeper.join()
             self._give_back(held)
 
-    def _acquired(self, run_id: str, ttl_s: int, cells: Collection[str] | None = None) -> list[Lease]:
+    def _acquired(
+        self, run_id: str, ttl_s: int, request: RunRequest | None = None, cells: Collection[str] | None = None
+    ) -> list[Lease]:
         """Return the leases of these cells, or of every cell of the environment; of all or of none."""
         holder = Holder(actor=self.actor, host=socket.gethostname(), pid=os.getpid(), run_id=run_id)
         environment = self.settings.environment
@@ -718,30 +753,28 @@ class Run:
         held: list[Lease] = []
         try:
             held.extend(self.ledger.acquire_lease(environment, cell, holder, ttl_s) for cell in sorted(cells))
+        except LockedError:
+            self._give_back(held)
+            if request is not None:
+                self.ledger.replayed(request)  # it may be this very request that holds the cell
+            raise
         except BaseException:
             self._give_back(held)
             raise
+        self.leases = tuple(held)
         return held
 
     def _give_back(self, held: Sequence[Lease]) -> None:
-        for lease in held:
-            self._release(lease)
-
-    def _renew(self, held: list[Lease], done: threading.Event) -> None:
-        while not done.wait(RENEW_EVERY_S):
-            try:
-                held[:] = [self.ledger.renew_lease(lease) for lease in held]
-            except StoresError as error:
-                self.tell(None, f"the lease is lost, stopping the engine: {error}")
-                self._cancel()
-                return
-
-    def _release(self, lease: Lease) -> None:
+        if not held:
+            return
         try:
-            self.ledger.release_lease(lease)
+            # Who has just waited for the database in vain does not wait once more.
+            if self.ledger.hung is not None:
+                raise self.ledger.hung
+            self.ledger.release_leases(held)
         except StoresError as error:
-            # It expires by itself; what the run did matters more than this.
-            self.tell(None, f"the lease could not be given back: {error}")
+            # They end by themselves; what the run did matters more than this.
+            self.tell(None, f"the leases could not be given back, they end within {held[0].ttl_s} s: {error}")
 
     def _cancel(self) -> None:
         self._cancelled.set()
@@ -766,6 +799,11 @@ class Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _without_claim(what: str) -> str:
+    """Return what the database said, without what that means for the one call that failed."""
+    return what.replace(f" ({failures.NOTHING_CHANGED})", "").replace(f" ({failures.NOT_KNOWN})", "")
 
 
 def _as_before(observation: Observation, store: StorePlan, reason: str | None) -> StoreResult:

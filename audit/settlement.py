@@ -106,12 +106,21 @@ def settle(
     entries.append(connection, clock, written, head=head)
 
 
-def adopt(connection: Connection, clock: Clock, environment: str, records: Sequence[StoreRecord], actor: Actor) -> None:
+def adopt(
+    connection: Connection,
+    clock: Clock,
+    environment: str,
+    records: Sequence[StoreRecord],
+    actor: Actor,
+    *,
+    held: Sequence[Lease] = (),
+) -> None:
     """Leave each store that exists with a slot, whatever the limits say, and an entry that says so.
 
-    A store that holds a slot already is left as it is.
+    A store that holds a slot already is left as it is. Raises LockedError if one of the leases was taken over.
     """
     now = slots.lock(connection, clock, environment)
+    leases.check_held(connection, environment, held, None)
     known = _stores(connection, environment, [record.store_id for record in records])
     deltas: Counter[str] = Counter()
     written: list[NewEntry] = []
@@ -140,11 +149,22 @@ def adopt(connection: Connection, clock: Clock, environment: str, records: Seque
 
 
 def mark(
-    connection: Connection, clock: Clock, environment: str, store_id: str, *, seen: Seen, actor: Actor | None
+    connection: Connection,
+    clock: Clock,
+    environment: str,
+    store_id: str,
+    *,
+    seen: Seen,
+    actor: Actor | None,
+    held: Sequence[Lease] = (),
 ) -> None:
-    """Leave the store with the status that was seen. A changed status is audited; seeing the same again is not."""
+    """Leave the store with the status that was seen. A changed status is audited; seeing the same again is not.
+
+    Raises LockedError if one of the leases was taken over: what was seen under it may be long past.
+    """
     status = seen.status
     now = slots.lock(connection, clock, environment)
+    leases.check_held(connection, environment, held, None)
     store = _stores(connection, environment, [store_id]).get(store_id)
     if store is None:
         raise InternalError(f"store '{store_id}'", f"is not known in '{environment}'", "admit or adopt it first")

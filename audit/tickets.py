@@ -25,7 +25,10 @@ LONGEST_S = 4 * 3600
 
 @dataclass(frozen=True)
 class Issued:
-    """What came of asking for a ticket. `ticket` None: there was nothing to admit."""
+    """What came of asking for a ticket.
+
+    `ticket` None: there was nothing to admit, or the same request has had its ticket, which was closed.
+    """
 
     ticket: Ticket | None
     admission: Admission
@@ -42,7 +45,7 @@ class TicketRun(Run):
         changed, as `execute` does.
         """
         keeper = self._anchors()
-        leases = self._acquired(self.run_id, valid_s)
+        leases = self._acquired(self.run_id, valid_s, request)
         issued = Issued(None, Admission((), ()))
         try:
             with self._on_record(keeper, leases):
@@ -54,6 +57,8 @@ class TicketRun(Run):
 
     def _issued(self, request: RunRequest, file: Path, leases: list[Lease]) -> Issued:
         observation = self.observe(leases)
+        if (earlier := self.ledger.replayed(request)) is not None:
+            return Issued(None, Admission((), (), earlier))
         stores = observations.plan_stores(observation)
         going = [store for store in stores if store.action is not Action.DELETE]
         changes = observations.changes_of(observation, going)
@@ -61,7 +66,7 @@ class TicketRun(Run):
             return Issued(None, Admission((), ()))
         admission = self.ledger.admit(replace(request, changes=changes, leases=tuple(leases)))
         refusal = OverLimitError.of([denial.problem for denial in admission.denied]) if admission.denied else None
-        if not admission.admitted:
+        if not admission.admitted:  # denied, or answered for its key
             return Issued(None, admission, refusal)
         ticket = self._ticket(observation, stores, admission, leases)
         try:

@@ -7,15 +7,15 @@ same way, and set right again after what really happened. A failure ends the who
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from audit import schema as schemas
 from audit.engine import Engine
-from audit.records import STORE_ROLLBACK, STORE_UPGRADE, RunRequest
+from audit.records import PART, STORE_ROLLBACK, STORE_UPGRADE, Entry, Replay, RunRequest
 from audit.run import ProgressEvent, Report, Run, RunResult, Scope, StoreResult
-from audit.upgrade_plan import Step, UpgradePlan
+from audit.upgrade_plan import Kind, Step, UpgradePlan
 from stacks.cluster import Cluster
 from stacks.errors import LockedError, Problem, RefusedError, StoreFailedError, StoresError
 from stacks.manifest_file import ManifestFile
@@ -53,6 +53,7 @@ class UpgradeResult:
     waiting: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     exit_error: StoresError | None = None
+    replayed: bool = False
 
     @property
     def new(self) -> tuple[str, ...]:
@@ -77,6 +78,7 @@ class UpgradeResult:
             "waiting": self.waiting,
             "left_out": [str(problem) for problem in self.plan.left_out],
             "notes": self.notes,
+            "replayed": self.replayed,
             "problems": [str(problem) for problem in problems],
         }
 
@@ -91,10 +93,12 @@ class Upgrade:
     plan: UpgradePlan
     start: Callable[[], Run]
     """Returns a run that has not begun, with the manifest as it is on disk."""
-    request: Callable[[Run, str, str], RunRequest]
-    """Returns a run's request without its changes, from what tells its batch from others, and its fingerprint."""
+    request: Callable[[Run], RunRequest]
+    """Returns a run's request without its changes; every batch's is a part of the same one."""
     prepare: Prepare
     report: Report
+    before: tuple[str, ...] = ()
+    """The runs that have done parts of the same request, under its idempotency key."""
     _done: list[StoreUpgrade] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
 
@@ -110,7 +114,7 @@ class Upgrade:
                 names = ", ".join(step.store_id for step in batch)
                 self._tell(f"batch {number + 1} of {len(batches)}{' (the canary)' if number == 0 else ''}: {names}")
             try:
-                result = self._batch(batch)
+                result = self._batch(batch, more=bool(waiting or self.plan.left_out))
             except StoresError:
                 if self._done:
                     self._tell(f"done so far: {', '.join(store.store_id for store in self._done)}")
@@ -120,18 +124,20 @@ class Upgrade:
         problems = self.plan.left_out
         return self._ended(StoreFailedError.of(problems) if problems else None, ())
 
-    def _batch(self, batch: Sequence[Step]) -> RunResult:
+    def _batch(self, batch: Sequence[Step], *, more: bool) -> RunResult:
         kept = {step.store_id: dict(self.prepare(step)) for step in batch}
         run = self.start()
-        with run.session() as leases:
+        with run.session(self.request(run)) as leases:
             if self.plan.restore is None:
                 refuse_crossing(self.cluster, self.plan)
             before = self._write(batch)
             try:
                 run.manifest = self.start().manifest
-                request = self.request(run, batch[0].store_id, self._fingerprint(batch))
-                scope = Scope(ACTIONS[self.plan.kind], {step.store_id: _metadata(step, kept) for step in batch})
-                result = run.carry_out(request, leases, scope)
+                request = replace(self.request(run), follows=self.before[-1] if self.before else None)
+                part = {PART: {"before": list(self.before), "more": more}} if request.idempotency_key else {}
+                facts = {step.store_id: _metadata(step, kept) | part for step in batch}
+                result = run.carry_out(request, leases, Scope(ACTIONS[self.plan.kind], facts))
+                self.before = (*self.before, result.run_id)
             finally:
                 runs = self._set_right(batch, before)
         found = {store.store_id: store for store in result.stores}
@@ -186,9 +192,6 @@ class Upgrade:
                     found[step.store_id] = str(applied[step.store_id]["release"]["values"]["image"]["tag"])
         return found
 
-    def _fingerprint(self, batch: Sequence[Step]) -> str:
-        return f"{self.plan.kind} {self.plan.tag} {' '.join(step.store_id for step in batch)}"
-
     def _ended(self, error: StoresError | None, waiting: tuple[str, ...]) -> UpgradeResult:
         if error is not None and waiting:
             command = f"stores upgrade {' '.join(waiting)} --image-tag {self.plan.tag}"
@@ -221,6 +224,34 @@ def refuse_crossing(cluster: Cluster, plan: UpgradePlan) -> None:
                 f"image {step.after} cannot be gone back to alone: {why}",
                 "upgrade to a newer image that corrects the fault; see docs/upgrades.md for the way back with a backup",
             )
+
+
+def answered(environment: str, kind: Kind, replay: Replay, entries: Sequence[Entry]) -> UpgradeResult:
+    """Return the result of an upgrade that was done before, from what its runs have left in the log."""
+    asked = {entry.store_id: entry for entry in entries if entry.outcome == "unknown" and "image" in entry.metadata}
+    stores = []
+    for outcome in replay.outcomes:
+        entry = asked[outcome.store_id]
+        image: Any = entry.metadata["image"]
+        runs = image["to"] if outcome.outcome == "success" else image["from"]
+        backup = entry.metadata.get("backup")
+        stores.append(
+            StoreUpgrade(
+                store_id=outcome.store_id,
+                before=image["from"],
+                wanted=image["to"],
+                runs=runs,
+                status=outcome.status,
+                reason=outcome.reason,
+                url=outcome.url,
+                content=outcome.content,
+                elapsed_s=0.0,
+                run_id=str(entry.run_id),
+                backup=None if backup is None else str(backup),
+            )
+        )
+    plan = UpgradePlan(environment, kind, stores[-1].wanted, ())
+    return UpgradeResult(plan, tuple(stores), replayed=True)
 
 
 def _metadata(step: Step, kept: Mapping[str, Mapping[str, object]]) -> dict[str, object]:

@@ -84,8 +84,11 @@ def print_admission(session: Session, issued: Issued, file: Path, *, as_json: bo
                 "cells": ticket.cells if ticket is not None else (),
                 "admitted": [change.store_id for change in issued.admission.admitted],
                 "denied": [str(denial.problem) for denial in issued.admission.denied],
+                "replayed": None if issued.admission.replayed is None else issued.admission.replayed.run_id,
             }
         )
+    elif issued.admission.replayed is not None:
+        output.line(f"already done by {issued.admission.replayed.run_id}; no new ticket was made")
     elif ticket is None:
         output.line("nothing was admitted" if issued.admission.denied else "nothing to do; no ticket was made")
     else:
@@ -201,7 +204,7 @@ def _print_results(session: Session, result: RunResult) -> None:
     if rows:
         output.line()
     if result.replayed:
-        output.line(f"already done by run {result.run_id}; nothing to do")
+        output.line(f"already done by run {result.run_id}; this is its result, and nothing was done now")
     elif result.nothing_to_do:
         output.line("nothing to do")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +15,7 @@ from stacks.errors import UsageError
 
 if TYPE_CHECKING:
     from audit.gate import Gate
-    from audit.upgrade_plan import UpgradePlan
+    from audit.upgrade_plan import Kind, UpgradePlan
     from audit.upgrades import UpgradeResult
 
 _MOST_PARALLEL = 20
@@ -83,20 +84,28 @@ def upgrade(
     """
     if everything == bool(store_ids):
         raise click.UsageError("Name the stores to upgrade, or pass --all.")
+    asked: dict[str, object] = {
+        "stores": None if everything else sorted(store_ids),
+        "image_tag": tag,
+        "canary": canary,
+        "parallel": parallel,
+        "backup": not no_backup,
+        "overwrite_drift": overwrite_drift,
+    }
     with session.gate() as gate:
-        plan = gate.plan_upgrade(
-            tag,
-            None if everything else store_ids,
-            canary=canary,
-            parallel=parallel,
-            backup=not no_backup,
-            overwrite_drift=overwrite_drift,
-        )
-        if not _agreed(session, plan, as_json=as_json, dry_run=dry_run, yes=yes):
-            return
-        result = _carried_out(
-            session, gate, plan, reason=reason, idempotency_key=idempotency_key, overwrite_drift=overwrite_drift
-        )
+        result = None if dry_run else _done(session, gate, "upgrade", idempotency_key, asked)
+        if result is None:
+            plan = gate.plan_upgrade(
+                tag,
+                None if everything else store_ids,
+                canary=canary,
+                parallel=parallel,
+                backup=not no_backup,
+                overwrite_drift=overwrite_drift,
+            )
+            if not _agreed(session, plan, as_json=as_json, dry_run=dry_run, yes=yes):
+                return
+            result = _carried_out(session, gate, plan, asked, reason=reason, idempotency_key=idempotency_key)
     _print_result(session, result, as_json=as_json)
 
 
@@ -136,14 +145,32 @@ def rollback(
     Without REVISION it is the last one that ran another image; `helm history` lists them. Everything but the image
     stays as the manifest says. It is refused where the database was updated since.
     """
+    asked: dict[str, object] = {
+        "store": store_id,
+        "revision": revision,
+        "backup": not no_backup,
+        "overwrite_drift": overwrite_drift,
+    }
     with session.gate() as gate:
-        plan = gate.plan_rollback(store_id, revision, backup=not no_backup, overwrite_drift=overwrite_drift)
-        if not _agreed(session, plan, as_json=as_json, dry_run=dry_run, yes=yes):
-            return
-        result = _carried_out(
-            session, gate, plan, reason=reason, idempotency_key=idempotency_key, overwrite_drift=overwrite_drift
-        )
+        result = None if dry_run else _done(session, gate, "rollback", idempotency_key, asked)
+        if result is None:
+            plan = gate.plan_rollback(store_id, revision, backup=not no_backup, overwrite_drift=overwrite_drift)
+            if not _agreed(session, plan, as_json=as_json, dry_run=dry_run, yes=yes):
+                return
+            result = _carried_out(session, gate, plan, asked, reason=reason, idempotency_key=idempotency_key)
     _print_result(session, result, as_json=as_json)
+
+
+def _done(
+    session: Session, gate: Gate, kind: Kind, idempotency_key: str | None, asked: Mapping[str, object]
+) -> UpgradeResult | None:
+    """Return what the same request has come to under its key, or None. It is asked before anything is planned."""
+    if idempotency_key is None:
+        return None
+    with RunProgress(session.output) as progress:
+        return gate.upgrade_done(
+            kind, actor=session.actor(), idempotency_key=idempotency_key, asked=asked, report=progress
+        )
 
 
 def _agreed(session: Session, plan: UpgradePlan, *, as_json: bool, dry_run: bool, yes: bool) -> bool:
@@ -170,10 +197,10 @@ def _carried_out(
     session: Session,
     gate: Gate,
     plan: UpgradePlan,
+    asked: Mapping[str, object],
     *,
     reason: str | None,
     idempotency_key: str | None,
-    overwrite_drift: bool,
 ) -> UpgradeResult:
     with RunProgress(session.output) as progress:
         return gate.upgrade(
@@ -181,7 +208,8 @@ def _carried_out(
             actor=session.actor(),
             reason=reason,
             idempotency_key=idempotency_key,
-            overwrite_drift=overwrite_drift,
+            asked=asked,
+            overwrite_drift=bool(asked["overwrite_drift"]),
             report=progress,
         )
 
@@ -235,7 +263,9 @@ def _print_result(session: Session, result: UpgradeResult, *, as_json: bool) -> 
                 output.line(f"{title}: {', '.join(names)}")
         for note in result.notes:
             output.note(note)
-        if result.stores:
+        if result.replayed:
+            output.line("already done under this key; this is its result, and nothing was done now")
+        elif result.stores:
             output.line("the manifest says so too: commit it, so that the next merge does not undo this")
     if result.exit_error is not None:
         raise result.exit_error

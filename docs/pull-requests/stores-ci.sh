@@ -34,9 +34,10 @@ case "${1:-}" in
     ;;
   up)
     [ $# -eq 2 ] || usage
-    # The commit is the request: the same pipeline run twice is one run of the gate.
+    # Without an idempotency key: this job run again must do what has become due since, such as a removal whose grace is
+    # over or a store whose hour is over. Twice the same is no harm: what is done stays as it is.
     commit=$(git -C "$root" rev-parse HEAD)
-    exec "$stores" --root "$root" up --env "$2" --reason "commit $commit" --idempotency-key "merge-$commit"
+    exec "$stores" --root "$root" up --env "$2" --reason "commit $commit"
     ;;
   nightly)
     [ $# -eq 2 ] || usage

@@ -61,7 +61,7 @@ def logged(runs: Runs, action: str = STORE_BACKUP) -> list[tuple[str, Any]]:
 
 
 def backed_up(run: Run, **more: Any) -> str:
-    with run.session({"01"}) as leases:
+    with run.session(cells={"01"}) as leases:
         return backups.taken(run, leases, TEA, "manual", **more)
 
 
@@ -176,7 +176,7 @@ class Final:
 
     def kept(self, store_id: str = TEA) -> dict[str, StoreOutcome]:
         leaving = Change(store_id, store_id, "alice", "01", STORE_DELETE, {})
-        with self.run.session({"01"}) as leases:
+        with self.run.session(cells={"01"}) as leases:
             return self.run._final_backups(Admission((leaving,), ()), leases)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from audit.ledger import Ledger
-from audit.records import Lease
+from audit.records import Lease, StoreRecord
 from stacks.errors import LockedError
 from tests.audit.conftest import FakeClock
-from tests.audit.ledger_samples import ENVIRONMENT, change, holder, request
+from tests.audit.ledger_samples import ALICE, ENVIRONMENT, change, holder, outcomes, request, used
 
 
 def acquire(ledger: Ledger, run_id: str, cell: str = "01", environment: str = ENVIRONMENT) -> Lease:
@@ -137,3 +139,56 @@ def test_what_was_applied_to_a_cell_is_kept(ledger: Ledger, clock: FakeClock) ->
         "two", "c0ffee", "0.1.0", "uid",
     )  # fmt: skip
     assert (clock.moment - record.applied_at).total_seconds() == 3600
+
+
+def test_all_leases_are_renewed_and_given_back_in_one_transaction(ledger: Ledger, clock: FakeClock) -> None:
+    held = [acquire(ledger, "run-a", cell=cell) for cell in ("02", "01", "03")]
+    clock.move(seconds=30)
+    renewed = ledger.renew_leases(held)
+    assert [lease.cell for lease in renewed] == ["02", "01", "03"]
+    assert {lease.expires_at for lease in renewed} == {clock.moment + timedelta(seconds=60)}
+    clock.move(seconds=61)
+    acquire(ledger, "run-b", cell="03")
+    with pytest.raises(LockedError, match=r"was taken over by alice .run run-b"):
+        ledger.renew_leases(held)
+    with pytest.raises(LockedError, match="its lease ran out"):
+        ledger.admit(request([change("tea-1")], run_id="run-a", leases=[held[1]]))
+    ledger.release_leases(held)
+    assert acquire(ledger, "run-c", cell="01").fencing == 2
+    with pytest.raises(LockedError, match="run run-b"):
+        acquire(ledger, "run-c", cell="03")
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_who_lost_the_cell_writes_nothing_of_what_it_saw(ledger: Ledger, clock: FakeClock, *, taken: bool) -> None:
+    """A process that was asleep for longer than its lease wakes up over the work of who took the cell."""
+    wish = request([change("tea-1")])
+    ledger.settle(wish.run_id, outcomes(ledger.admit(wish)))
+    lease = acquire(ledger, "run-a")
+    clock.move(seconds=61)
+    if taken:
+        acquire(ledger, "run-b")
+    found = StoreRecord("tea-2", "tea-2", "alice", "01")
+    digest = {"manifest_digest": "d", "commit": None, "program_version": "1", "cluster_uid": None}
+
+    def write() -> None:
+        ledger.mark(ENVIRONMENT, "tea-1", "Deleted", None, leases=[lease])
+        ledger.adopt(ENVIRONMENT, [found], ALICE, leases=[lease])
+        ledger.record_cell(ENVIRONMENT, "01", **digest, held=[lease])
+
+    if not taken:
+        write()
+        assert [row.store_id for row in ledger.stores(ENVIRONMENT)] == ["tea-2"]
+        return
+    before = ledger.entries(None)
+    for one in (
+        lambda: ledger.mark(ENVIRONMENT, "tea-1", "Deleted", None, leases=[lease]),
+        lambda: ledger.adopt(ENVIRONMENT, [found], ALICE, leases=[lease]),
+        lambda: ledger.record_cell(ENVIRONMENT, "01", **digest, held=[lease]),
+    ):
+        with pytest.raises(LockedError, match=r"was taken over by alice .run run-b"):
+            one()
+    assert ledger.entries(None) == before
+    assert [(row.store_id, row.status) for row in ledger.stores(ENVIRONMENT)] == [("tea-1", "Ready")]
+    assert ledger.cell_record(ENVIRONMENT, "01") is None
+    assert used(ledger) == 1

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 
 from audit.engine import Snapshot
+from audit.limits import Limits
 from audit.plan import Action
-from audit.records import Lease
+from audit.records import Lease, RunRequest
 from audit.run import ProgressEvent, RunResult, Scope, StoreResult
 from audit.upgrade_plan import Step, UpgradePlan
 from audit.upgrades import Upgrade, UpgradeResult
 from stacks.errors import DatabaseUnreachableError, Problem, RefusedError, StoreFailedError, StoresError
 from stacks.manifest_file import ManifestFile
+from tests.audit.ledger_samples import ALICE
 
 OLD, NEW = "7.1.4-php8.4-apache", "7.1.5-php8.4-apache"
 A, B, C, D = "tea-bbbbb", "bar-ccccc", "pub-ddddd", "inn-fffff"
@@ -50,7 +52,8 @@ class World:
     unreadable: bool = False
     runs: dict[str, str] = field(default_factory=lambda: dict.fromkeys((A, B, C, D), OLD))
     batches: list[tuple[str, ...]] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
+    parts: list[tuple[str | None, ...]] = field(default_factory=list)
+    asked: int = 0
     prepared: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     leases: int = 0
@@ -68,18 +71,20 @@ class World:
         return self.said
 
     @contextmanager
-    def session(self) -> Iterator[list[Lease]]:
+    def session(self, request: RunRequest) -> Iterator[list[Lease]]:
+        assert request.idempotency_key == "k"
         self.leases += 1
         try:
             yield []
         finally:
             self.leases -= 1
 
-    def carry_out(self, request: str, _leases: Sequence[Lease], scope: Scope) -> RunResult:
+    def carry_out(self, request: RunRequest, _leases: Sequence[Lease], scope: Scope) -> RunResult:
         assert self.leases == 1, "the cell is held while it is changed"
         ids = tuple(scope.metadata)
         self.batches.append(ids)
-        self.keys.append(request)
+        parts = {str(one["part"]) for one in scope.metadata.values()}
+        self.parts.append((request.follows, *parts))
         for one in ids:
             assert self.tag(one) == scope.metadata[one]["image"]["to"], "the manifest is written first"
             assert scope.metadata[one]["backup"] == f"snap-{one}"
@@ -96,7 +101,7 @@ class World:
         )
         problems = [Problem(f"store '{one}'", "ErrImagePull", "correct it") for one in ids if one in self.fails]
         error = StoreFailedError.of(problems) if problems else None
-        return RunResult("run-1", results, nothing_to_do=False, exit_error=error)
+        return RunResult(request.run_id, results, nothing_to_do=False, exit_error=error)
 
     def file(self) -> Path:
         return self.root / "stacks/local/stores.yaml"
@@ -110,8 +115,9 @@ class World:
             self.prepared.append(step.store_id)
             return {"backup": f"snap-{step.store_id}"}
 
-        def request(_run: Any, part: str, fingerprint: str) -> Any:
-            return f"{part}: {fingerprint}"
+        def request(_run: Any) -> RunRequest:
+            self.asked += 1
+            return RunRequest(f"run-{self.asked}", "local", ALICE, Limits(), {}, (), idempotency_key="k")
 
         def report(event: ProgressEvent) -> None:
             self.texts.append(event.text)
@@ -138,7 +144,10 @@ def test_each_batch_is_dumped_written_and_brought_up_in_turn(world: World) -> No
     result = world.upgrade(plan((A,), (B, C)))
     assert world.batches == [(A,), (B, C)]
     assert world.prepared == [A, B, C]
-    assert world.keys == [f"{A}: upgrade {NEW} {A}", f"{B}: upgrade {NEW} {B} {C}"]
+    assert world.parts == [
+        (None, "{'before': [], 'more': True}"),
+        ("run-2", "{'before': ['run-2'], 'more': False}"),
+    ]
     assert [world.tag(one) for one in (A, B, C, D)] == [NEW, NEW, NEW, None]
     assert (result.new, result.old, result.exit_error) == ((A, B, C), (), None)
     assert [(store.store_id, store.runs, store.backup) for store in result.stores] == [

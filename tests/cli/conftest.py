@@ -113,6 +113,7 @@ class FakeGate:
     failure: BaseException | None = None
     upgrade_plan: UpgradePlan = field(default_factory=upgrade_plan)
     upgraded: UpgradeResult = field(default_factory=lambda: UpgradeResult(upgrade_plan(), (upgraded_store(),)))
+    done_before: UpgradeResult | None = None
     closed: bool = False
     doubt: str | None = None
     stores: tuple[StorePlan, ...] = (
@@ -184,6 +185,11 @@ class FakeGate:
     def plan_rollback(self, store_id: str, revision: int | None, **more: Any) -> UpgradePlan:
         self._call("plan_rollback", store_id=store_id, revision=revision, **more)
         return self.upgrade_plan
+
+    def upgrade_done(self, kind: str, **more: Any) -> UpgradeResult | None:
+        more.pop("report")
+        self._call("upgrade_done", kind=kind, **more)
+        return self.done_before
 
     def upgrade(self, plan: UpgradePlan, *, report: Callable[[ProgressEvent], None], **more: Any) -> UpgradeResult:
         self._call("upgrade", **more)

@@ -131,7 +131,7 @@ def test_up_as_json_is_one_document_also_when_a_store_fails(gate, stores) -> Non
 
 def test_a_repeated_request_says_which_run_had_done_it(gate, stores) -> None:
     gate.result = replace(gate.result, replayed=True)
-    assert "already done by run run-1; nothing to do" in stores("up").out
+    assert "already done by run run-1; this is its result" in stores("up").out
 
 
 def test_a_cancelled_run_ends_in_130(gate, stores) -> None:

@@ -41,7 +41,12 @@ def test_what_was_chosen_is_handed_over(gate, stores, monkeypatch: pytest.Monkey
     monkeypatch.setattr("cli.session.system_user", lambda: "mara")
     options = ("--canary", "milk-bar-c2c2c", "--parallel", "5", "--no-backup", "--overwrite-drift", "--yes")
     stores(*UPGRADE, *options, "--reason", "CVE", "--idempotency-key", "k")
-    (_, plan), (_, run) = gate.calls
+    (_, asked), (_, plan), (_, run) = gate.calls
+    assert asked["asked"] == run["asked"]
+    assert asked["asked"] == {
+        "stores": None, "image_tag": "7.1.5", "canary": "milk-bar-c2c2c", "parallel": 5, "backup": False,
+        "overwrite_drift": True,
+    }  # fmt: skip
     assert plan == {
         "tag": "7.1.5", "store_ids": None, "canary": "milk-bar-c2c2c", "parallel": 5, "backup": False,
         "overwrite_drift": True,
@@ -49,6 +54,15 @@ def test_what_was_chosen_is_handed_over(gate, stores, monkeypatch: pytest.Monkey
     assert (run["actor"].name, run["reason"], run["idempotency_key"], run["overwrite_drift"]) == (
         "mara", "CVE", "k", True,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("line", [UPGRADE, ("rollback", "tea-house-x7k2m")])
+def test_what_was_done_under_the_key_is_shown_and_nothing_is_planned(gate, stores, line: tuple[str, ...]) -> None:
+    gate.done_before = replace(gate.upgraded, replayed=True)
+    done = stores(*line, "--idempotency-key", "k", "--json")
+    assert (done.code, json.loads(done.out)["replayed"]) == (0, True)
+    assert called(gate) == ["upgrade_done"]
+    assert "already done under this key" in stores(*line, "--idempotency-key", "k").out
 
 
 @pytest.mark.parametrize("arguments", [("upgrade", "--image-tag", "x"), ("upgrade", "a", "--all", "--image-tag", "x")])
