@@ -41,7 +41,9 @@ def settle(run: Run, observation: Observation, leases: Sequence[Lease]) -> Obser
     freed = [row for row in _without_block(observation) if is_nowhere(run, row)]
     for row in freed:
         run.tell(row.store_id, NOTHING_EXISTS, "Pending")
-        run.ledger.mark(environment, row.store_id, "Pending", NOTHING_EXISTS, run_id=run.run_id, actor=run.actor)
+        run.ledger.mark(
+            environment, row.store_id, "Pending", NOTHING_EXISTS, run_id=run.run_id, actor=run.actor, leases=leases
+        )
     return observations.with_rows(observation, run.ledger) if freed else observation
 
 

@@ -153,7 +153,7 @@ def _admit(run: Run, observation: Observation, store_ids: Sequence[str], leases:
         StoreRecord(store.id, store.name, store.owner, store.cell, "Provisioning", observation.desired[store.id].url)
         for store in stores
     ]
-    run.ledger.adopt(environment, found, run.actor)
+    run.ledger.adopt(environment, found, run.actor, leases=leases)
     changes = tuple(Change(store.id, store.name, store.owner, store.cell, STATE_IMPORT) for store in stores)
     limits = Limits.of_environment(run.settings)
     own = own_limits(run.manifest.owners)
