@@ -107,18 +107,19 @@ def uses(plan: Plan) -> dict[str, tuple[int, int]]:
 
 def test_the_use_of_limits_follows_an_owner_change(gate: Gate, repository: Repository) -> None:
     gate.engine.apply()
-    bobs = [Change(f"shop-{n}", "shop", "bob", "01", "store.create") for n in range(9)]
+    blocks = [block(f"shop-b2c{n}d", "bob", cell="02") for n in "23456789f"]
+    bobs = [Change(found["id"], "shop", "bob", "02", "store.create") for found in blocks]
     admit(
         gate, Change(TEA, "tea", "alice", "01", "store.create"), Change(BOOKS, "books", "alice", "01", "store.create")
     )
     admit(gate, *bobs)
-    repository.write(block(TEA, owner="bob"), block(BOOKS))
+    repository.write(block(TEA, owner="bob"), block(BOOKS), *blocks)
     found = uses(quick(gate))
     assert found["stores of alice"] == (2, 1)
     assert found["stores of bob"] == (9, 10)
     assert found["stores in all"] == (11, 11)
 
-    repository.write(block(TEA, owner="bob"), block(BOOKS, owner="bob"))
+    repository.write(block(TEA, owner="bob"), block(BOOKS, owner="bob"), *blocks)
     plan = quick(gate)
     assert [store.store_id for store in plan.denied] == [BOOKS]
     assert uses(plan)["stores of alice"] == (2, 1)
