@@ -159,6 +159,9 @@ def make(
             f"finish it: `stores restore {store_id}`",
         )
     job = job_of(cluster, store_id, "backup", {"BACKUP_REASON": reason})
+    if web is None or web["spec"].get("replicas") == 0:
+        # It has to be where the web pods are, which have the volume. Where there are none it may be anywhere.
+        job["spec"]["template"]["spec"].pop("affinity", None)
     tell("backing up")
     result = jobs.run(cluster, job, job["spec"]["activeDeadlineSeconds"], cancelled=cancelled, on_wait=tell)
     if not result.succeeded:

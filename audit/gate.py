@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
 
-from audit import admins, backup_ages, backups, idempotency, probe
+from audit import admins, backup_ages, backups, idempotency, probe, rewinds
 from audit import closed as closing
 from audit import held as holding
 from audit import observation as observations
@@ -29,7 +29,8 @@ from audit.limits import Limits, own_limits
 from audit.observation import Observation
 from audit.plan import CHANGING, Plan, StorePlan, count_operations, limit_use
 from audit.reconcile import Reconciliation, take_over
-from audit.records import LIMIT_OVERRIDE, STORE_DELETE, Actor, NewEntry, RunRequest, StoreRow, Usage
+from audit.records import LIMIT_OVERRIDE, STORE_DELETE, Actor, Lease, NewEntry, RunRequest, StoreRow, Usage
+from audit.rewinds import Rewind
 from audit.run import PROBES, ProgressEvent, Report, Run, RunResult, StoreResult
 from audit.target import Target
 from audit.tickets import Issued, TicketRun, check_validity
@@ -233,18 +234,21 @@ class Gate:
         revision: int | None,
         *,
         backup: bool = True,
-        restore: str | None = None,
+        restore_backup: bool = False,
         overwrite_drift: bool = False,
+        tell: Callable[[str], None] = lambda _text: None,
     ) -> UpgradePlan:
         """Return what going back to the image of an earlier Helm revision would do. Changes nothing.
 
-        Raises RefusedError where the database was updated since, unless `restore` names the backup of that time.
+        Raises RefusedError where the database was updated since, unless `restore_backup`: then the backup that the
+        upgrade took is put back with it, and RefusedError is raised where there is none.
         """
         observation = self._checked(overwrite_drift=overwrite_drift)
-        plan = plan_rollback(observation, self.cluster, store_id, revision, backup=backup)
-        if restore is None:
-            refuse_crossing(self.cluster, plan)
-        return replace(plan, restore=restore)
+        plan = plan_rollback(observation, self.cluster, store_id, revision, backup=backup, replaces_data=restore_backup)
+        if restore_backup:
+            return rewinds.with_data(self, plan, tell)
+        refuse_crossing(self.cluster, plan)
+        return plan
 
     def upgrade(
         self,
@@ -275,8 +279,8 @@ class Gate:
             return self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key, asked=said)
 
         def prepare(step: Step) -> Mapping[str, object]:
-            if not plan.backup:
-                return {}
+            if not plan.backup or plan.restore is not None:
+                return {}  # a rollback with its data takes one when nobody can buy any more
 
             def tell(text: str) -> None:
                 report(ProgressEvent(step.store_id, text))
@@ -285,8 +289,13 @@ class Gate:
             tell("taking a backup")
             return {"backup": backups.take(self, step.store_id, "pre-upgrade", actor=actor, note=note, tell=tell)}
 
+        def rewind(run: Run, leases: Sequence[Lease], step: Step, write: Callable[[], None]) -> Rewind:
+            assert plan.restore is not None  # noqa: S101 - else it is not called
+            return Rewind(self, actor, report, run, leases, step, plan.restore, write, keep_undo=plan.backup)
+
         before = self.ledger.parts_done(request(start()))
         upgrade = Upgrade(self.root, self.engine, self.cluster, plan, start, request, prepare, report, before)
+        upgrade.rewind = None if plan.restore is None else rewind
         return upgrade.carry_out()
 
     def upgrade_done(

@@ -216,7 +216,8 @@ class Restore:
         """
         web = self.web(store_id)
         before = Closed.of(web)
-        replicas = before.replicas if before else int(web["spec"]["replicas"])
+        # None is what a run left that was killed between closing and marking.
+        replicas = max(1, before.replicas if before else int(web["spec"]["replicas"]))
         closed = Closed(run_id, undo, replicas)
         try:
             self._pause_backups(store_id, paused=True)

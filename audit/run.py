@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, Protocol
 
 from audit import anchors, backups, failures, live, orphans, pending_releases, provenance, repair, spool
 from audit import observation as observations
+from audit import schema as schemas
 from audit.anchors import Keeper
 from audit.backup_server import BackupServer
 from audit.broken_locks import Locks
@@ -112,15 +113,34 @@ class RunResult:
     replayed: bool = False
 
 
+class Data(Protocol):
+    """What is done to a store's data beside the engine's work on it; see `audit.rewinds`."""
+
+    @property
+    def told(self) -> Mapping[str, object]:
+        """What the audit log keeps of it with the outcome."""
+
+    def before_engine(self) -> StoreOutcome | None:
+        """Do it; return None where the engine is to go on, else what became of the store."""
+
+    def started(self) -> None:
+        """The engine has done its work."""
+
+    def taken_back(self) -> str | None:
+        """Undo it, since the engine could not do its work; return why that cannot be, or None where it is so."""
+
+
 @dataclass(frozen=True)
 class Scope:
     """What a run is about that is about some stores only: what it does to them, by their ids.
 
     All other stores are registered as they were applied, and the engine is told to work on none of them.
+    `data`: what is done to the one store's data first.
     """
 
     action: str
     metadata: Mapping[str, Mapping[str, object]]
+    data: Data | None = None
 
     def failed(self, store_id: str) -> str:
         """Return what a failure of the store is a failure of, in words."""
@@ -278,22 +298,67 @@ class Run:
         """
         outcomes: dict[str, StoreOutcome] = {}
         try:
-            outcomes |= self._final_backups(admission, leases)
+            outcomes |= self._final_backups(admission, leases) | self._behind(observation, admission)
+            outcomes |= self._data_first(admission)
             going = tuple(change for change in admission.admitted if change.store_id not in outcomes)
             options = self._options(observation, stores, replace(admission, admitted=going))
             for cell in sorted({change.cell for change in going}):
                 mine = {change.store_id: change for change in going if change.cell == cell}
                 for store_id, change in mine.items():
-                    self._began[store_id] = time.monotonic()
+                    self._began.setdefault(store_id, time.monotonic())
                     status: Status = "Deleting" if change.action == "store.delete" else "Provisioning"
                     self.tell(store_id, change.action.removeprefix("store.").replace("_", " "), status)
                 outcomes |= self._apply_cell(observation, cell, options, mine)
         except StoresError as error:
             ids = [change.store_id for change in admission.admitted]
             rest = {store_id: self._not_done(observation, store_id, error) for store_id in ids}
-            self._settle({**rest, **outcomes}, observation, after=error)
+            self._settle(self._with_data({**rest, **outcomes}), observation, after=error)
             raise
+        return self._with_data(outcomes)
+
+    def _behind(self, observation: Observation, admission: Admission) -> dict[str, StoreOutcome]:
+        """Return the outcomes of stores whose blocks name an image that is older than their database: they stay.
+
+        Where that is not known the block is followed. Upgrades and rollbacks have asked before they wrote the block.
+        """
+        outcomes: dict[str, StoreOutcome] = {}
+        for change in admission.admitted if self.scope is None else ():
+            store_id = change.store_id
+            wanted = observation.desired.get(store_id)
+            if wanted is None or not _changes_image(change) or observation.applied(store_id) is None:
+                continue
+            tag = str(wanted.release.values["image"]["tag"])
+            why = schemas.behind(schemas.ask(self.cluster, store_id), tag)
+            if why is not None:
+                back = f"`stores rollback {store_id} --restore-backup` goes back with the data of that time"
+                told = f"it stays as it was: image {tag} cannot be gone back to alone: {why}; {back}"
+                self.tell(store_id, told, "Failed")
+                outcomes[store_id] = StoreOutcome(store_id, "failure", "Failed", reason=told, url=wanted.url)
         return outcomes
+
+    def _data_first(self, admission: Admission) -> dict[str, StoreOutcome]:
+        """Do what comes before the engine's work; return the outcomes of stores that it must not go on with."""
+        data = None if self.scope is None else self.scope.data
+        outcomes: dict[str, StoreOutcome] = {}
+        for change in admission.admitted if data is not None else ():
+            self._began[change.store_id] = time.monotonic()
+            # Whatever comes now, the store is not as it was before.
+            self._touched.add(change.store_id)
+            self.tell(change.store_id, change.action.removeprefix("store.").replace("_", " "), "Provisioning")
+            outcome = data.before_engine() if data is not None else None
+            if outcome is not None:
+                outcomes[change.store_id] = outcome
+        return outcomes
+
+    def _with_data(self, outcomes: dict[str, StoreOutcome]) -> dict[str, StoreOutcome]:
+        """Return the outcomes with what was done to the data."""
+        data = None if self.scope is None else self.scope.data
+        if data is None:
+            return outcomes
+        return {
+            store_id: replace(outcome, metadata={**outcome.metadata, **data.told})
+            for store_id, outcome in outcomes.items()
+        }
 
     def _final_backups(self, admission: Admission, leases: Sequence[Lease]) -> dict[str, StoreOutcome]:
         """Back up every store that is about to be removed; return the outcomes of those that must stay.
@@ -369,6 +434,8 @@ class Run:
             for store_id, reason in result.failures.items()
             if store_id in mine
         }
+        if self.scope is not None and self.scope.data is not None and waiting:
+            self.scope.data.started()
         with ThreadPoolExecutor(max_workers=PROBES) as pool:
             for outcome in pool.map(lambda change: self._await(observation, change), waiting):
                 outcomes[outcome.store_id] = outcome

@@ -105,6 +105,11 @@ def crossing(schema: Schema | None, tag: str) -> str | None:
     return None
 
 
+def behind(schema: Schema | None, tag: str) -> str | None:
+    """Return why an image is older than the database, where that is known; None where it is not, or is not known."""
+    return crossing(schema, tag) if schema is not None and tag in schema.images else None
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     """Return the numbers of a version, without what follows a hyphen."""
     return tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit())

@@ -2,7 +2,8 @@
 
 Else a release would stay half done: its new pods go on failing, and take the room that a backup needs. The engine does
 it, not Helm's `atomic`, so that state, ledger, Helm and manifest agree afterwards; see ADR 31. Never across a change of
-the database, and never a first installation: its volumes stay, and the next run goes on with it.
+the database, unless the data of before is put back first, and never a first installation: its volumes stay, and the
+next run goes on with it.
 """
 
 from __future__ import annotations
@@ -49,12 +50,19 @@ def take_back(run: Run, work: Work) -> dict[str, StoreOutcome]:
         return {}
     for store_id in before:
         run.tell(store_id, f"{work.outcomes[store_id].reason}; rolling back", "Provisioning")
+    data = None if run.scope is None else run.scope.data
+    why = None if data is None else data.taken_back()
+    if why is not None:
+        # The code of before must not run on the data of an older one.
+        return {store_id: _failed_too(work.outcomes[store_id], why) for store_id in before}
     options = replace(work.options, frozen={**work.options.frozen, **before}, marked={})
     # The failed change may have added something to their state, so that is looked at anew.
     held = run.engine.snapshot(work.cell).urns
     targets = [urn for store_id in before for urn in held.get(store_id, ())]
     try:
         back = run.engine.up(work.cell, options, work.observation.store_ids, run.on_step, targets=targets)
+        if data is not None:
+            data.started()
     except StoresError as error:
         return {store_id: _failed_too(work.outcomes[store_id], str(error)) for store_id in before}
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
@@ -70,7 +78,7 @@ def _before(run: Run, work: Work, store_id: str) -> Mapping[str, Any] | None:
         return None
     if not changes(applied, work.observation.desired[store_id]):
         return None  # it was to become what it had been, so there is nothing to go back to
-    if store_id in work.failures:
+    if store_id in work.failures or (run.scope is not None and run.scope.data is not None):
         return applied
     # Its pods came up, and yet it does not sell: an upgrade is to blame for that, an edited block perhaps not.
     tag = applied["release"]["values"]["image"]["tag"]

@@ -7,9 +7,10 @@ left out, so that what goes wrong has one cause, and what is taken back is known
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
+from audit.backups import Snapshot
 from audit.observation import Observation
 from audit.plan import changes
 from components import naming
@@ -40,7 +41,7 @@ class UpgradePlan:
     """A whole upgrade: batches one after another, the stores of a batch at the same time.
 
     `there`: stores that run the tag already. `left_out`: stores that cannot go, and why.
-    `restore`: the backup that a rollback puts back, or None.
+    `restore`: the backup that a rollback puts back with the image, or None; what was made since it was taken goes.
     """
 
     environment: str
@@ -50,7 +51,7 @@ class UpgradePlan:
     there: tuple[str, ...] = ()
     left_out: tuple[Problem, ...] = ()
     backup: bool = True
-    restore: str | None = None
+    restore: Snapshot | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -95,14 +96,24 @@ def plan_upgrade(
 
 
 def plan_rollback(
-    observation: Observation, cluster: Cluster, store_id: str, revision: int | None, *, backup: bool = True
+    observation: Observation,
+    cluster: Cluster,
+    store_id: str,
+    revision: int | None,
+    *,
+    backup: bool = True,
+    replaces_data: bool = False,
 ) -> UpgradePlan:
     """Return what going back to the image of an earlier Helm revision would do.
 
     Without `revision` it is the last one that ran with another image. Everything else of the store stays as the
-    manifest says. Raises UsageError where there is nothing to go back to.
+    manifest says. With `replaces_data` the shop may be closed, as an earlier try has left it. Raises UsageError where
+    there is nothing to go back to.
     """
     (store,) = _chosen(observation, [store_id])
+    if replaces_data:
+        closed = {other: how for other, how in observation.closed.items() if other != store_id}
+        observation = replace(observation, closed=closed)
     problem = next(_in_the_way(observation, store), None)
     if problem is not None:
         raise UsageError.of([problem])

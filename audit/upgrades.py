@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from audit import schema as schemas
+from audit.backups import Snapshot
 from audit.engine import Engine
-from audit.records import PART, STORE_ROLLBACK, STORE_UPGRADE, Entry, Replay, RunRequest
+from audit.records import PART, STORE_ROLLBACK, STORE_UPGRADE, Entry, Lease, Replay, RunRequest
+from audit.rewinds import Rewind, facts
 from audit.run import ProgressEvent, Report, Run, RunResult, Scope, StoreResult
 from audit.upgrade_plan import Kind, Step, UpgradePlan
 from stacks.cluster import Cluster
@@ -25,6 +27,9 @@ _TRIES: Final = 5
 
 Prepare = Callable[[Step], Mapping[str, object]]
 """Called with each step before its batch begins; returns what the audit log is to keep of it, such as a backup's id."""
+
+MakeRewind = Callable[[Run, Sequence[Lease], Step, Callable[[], None]], Rewind]
+"""Returns what sets a store's data back in a run; called with what writes the old image into the manifest."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ class Upgrade:
     report: Report
     before: tuple[str, ...] = ()
     """The runs that have done parts of the same request, under its idempotency key."""
+    rewind: MakeRewind | None = None
+    """Set where the plan puts a backup back."""
     _done: list[StoreUpgrade] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
 
@@ -127,19 +134,31 @@ class Upgrade:
     def _batch(self, batch: Sequence[Step], *, more: bool) -> RunResult:
         kept = {step.store_id: dict(self.prepare(step)) for step in batch}
         run = self.start()
+        before: dict[str, str | None] = {}
+        data = None
+        if self.plan.restore is not None:
+            run.replaces_data = frozenset(step.store_id for step in batch)
         with run.session(self.request(run)) as leases:
-            if self.plan.restore is None:
-                refuse_crossing(self.cluster, self.plan)
-            before = self._write(batch)
+            if self.rewind is None:
+                refuse_crossing(self.cluster, self.plan, batch)
             try:
-                run.manifest = self.start().manifest
+                if self.rewind is None:
+                    before.update(self._write(batch))
+                    run.manifest = self.start().manifest
+                else:
+                    # The file says so once the data is that of the image: until then a run must not bring it about.
+                    (step,) = batch
+                    run.manifest = self.start().manifest.with_image_tag(step.store_id, step.after)
+                    data = self.rewind(run, leases, step, lambda: before.update(self._write(batch)))
                 request = replace(self.request(run), follows=self.before[-1] if self.before else None)
                 part = {PART: {"before": list(self.before), "more": more}} if request.idempotency_key else {}
-                facts = {step.store_id: _metadata(step, kept) | part for step in batch}
-                result = run.carry_out(request, leases, Scope(ACTIONS[self.plan.kind], facts))
+                of_each = {step.store_id: _metadata(step, kept, self.plan.restore) | part for step in batch}
+                result = run.carry_out(request, leases, Scope(ACTIONS[self.plan.kind], of_each, data))
                 self.before = (*self.before, result.run_id)
             finally:
-                runs = self._set_right(batch, before)
+                runs = self._set_right(batch, before, data)
+        if data is not None and data.undo is not None:
+            kept[batch[0].store_id]["backup"] = data.undo
         found = {store.store_id: store for store in result.stores}
         self._done.extend(
             _told(step, found.get(step.store_id), runs.get(step.store_id, step.before), result.run_id, kept)
@@ -156,10 +175,13 @@ class Upgrade:
             self._tell(f"{file.document.where}: image.tag {batch[0].after} for {', '.join(before)}")
         return {store_id: tag for store_id, tag in before.items() if changed[store_id]}
 
-    def _set_right(self, batch: Sequence[Step], before: Mapping[str, str | None]) -> dict[str, str]:
+    def _set_right(
+        self, batch: Sequence[Step], before: Mapping[str, str | None], data: Rewind | None
+    ) -> dict[str, str]:
         """Make the manifest say what the stores were brought to; return that, by store.
 
-        Only what this upgrade has written is changed, and only where nobody has changed it again meanwhile.
+        Only what this upgrade has written is changed, and only where nobody has changed it again meanwhile. Where the
+        data was set back, the manifest keeps the image of that data, though it may not run yet.
         """
         try:
             runs = self._applied(batch)
@@ -167,6 +189,12 @@ class Upgrade:
             self._note(f"the manifest names image {batch[0].after}; whether the stores run it is not known: {error}")
             return {}
         wrong = [step for step in batch if step.store_id in before and runs.get(step.store_id) != step.after]
+        if wrong and data is not None and data.is_back:
+            self._note(
+                f"the manifest names image {batch[0].after}, of which its data is now: once the cause is corrected, "
+                "`stores up` goes on"
+            )
+            return runs
         for _ in range(_TRIES if wrong else 0):
             file = ManifestFile(self.root, self.plan.environment)
             for step in wrong:
@@ -214,15 +242,21 @@ class Upgrade:
         self.report(ProgressEvent(None, text))
 
 
-def refuse_crossing(cluster: Cluster, plan: UpgradePlan) -> None:
-    """Raise RefusedError where a rollback would put old code on a database that was updated since."""
-    for step in plan.steps if plan.kind == "rollback" else ():
-        why = schemas.crossing(schemas.ask(cluster, step.store_id), step.after)
+def refuse_crossing(cluster: Cluster, plan: UpgradePlan, steps: Sequence[Step] | None = None) -> None:
+    """Raise RefusedError where old code would run on a database that was updated since, of these steps or of all.
+
+    A rollback to an image of which nothing is known is refused too; an upgrade to one is what upgrades are.
+    """
+    for step in plan.steps if steps is None else steps:
+        schema = schemas.ask(cluster, step.store_id)
+        why = schemas.crossing(schema, step.after) if plan.kind == "rollback" else schemas.behind(schema, step.after)
         if why is not None:
+            again = f"`stores rollback {step.store_id}{_revision(step)} --restore-backup`"
             raise RefusedError(
                 f"store '{step.store_id}'",
                 f"image {step.after} cannot be gone back to alone: {why}",
-                "upgrade to a newer image that corrects the fault; see docs/upgrades.md for the way back with a backup",
+                f"{again} puts back the backup of before that upgrade with it, and loses what was sold since; or "
+                "upgrade to a newer image that corrects the fault",
             )
 
 
@@ -254,11 +288,15 @@ def answered(environment: str, kind: Kind, replay: Replay, entries: Sequence[Ent
     return UpgradeResult(plan, tuple(stores), replayed=True)
 
 
-def _metadata(step: Step, kept: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+def _revision(step: Step) -> str:
+    return "" if step.revision is None else f" {step.revision}"
+
+
+def _metadata(step: Step, kept: Mapping[str, Mapping[str, object]], restore: Snapshot | None) -> dict[str, object]:
     found: dict[str, object] = {"image": {"from": step.before, "to": step.after}, **kept[step.store_id]}
     if step.revision is not None:
         found["revision"] = step.revision
-    return found
+    return found if restore is None else {**found, **facts(restore)}
 
 
 def _told(

@@ -114,11 +114,17 @@ def upgrade(
         "stores rollback tea-house-x7k2m",
         "stores rollback tea-house-x7k2m 4 --reason 'checkout fails since this morning'",
         "stores rollback tea-house-x7k2m --dry-run",
+        "stores rollback tea-house-x7k2m --restore-backup            also the database and files of before the upgrade",
     )
 )
 @json_option
 @click.argument("store_id", metavar="ID")
 @click.argument("revision", type=click.IntRange(min=1), required=False)
+@click.option(
+    "--restore-backup",
+    is_flag=True,
+    help="Also put back the backup that was taken before the upgrade, where the database was updated since.",
+)
 @_no_backup
 @_overwrite
 @_dry_run
@@ -133,6 +139,7 @@ def rollback(
     as_json: bool,
     store_id: str,
     revision: int | None,
+    restore_backup: bool,
     no_backup: bool,
     overwrite_drift: bool,
     dry_run: bool,
@@ -143,18 +150,28 @@ def rollback(
     """Bring a store back to the image of an earlier Helm revision, and write its tag into the manifest.
 
     Without REVISION it is the last one that ran another image; `helm history` lists them. Everything but the image
-    stays as the manifest says. It is refused where the database was updated since.
+    stays as the manifest says. Where the database was updated since it is refused, unless --restore-backup puts back
+    the backup of that time: the shop is closed meanwhile, and what was sold since that backup is lost.
     """
     asked: dict[str, object] = {
         "store": store_id,
         "revision": revision,
+        "restore_backup": restore_backup,
         "backup": not no_backup,
         "overwrite_drift": overwrite_drift,
     }
     with session.gate() as gate:
         result = None if dry_run else _done(session, gate, "rollback", idempotency_key, asked)
         if result is None:
-            plan = gate.plan_rollback(store_id, revision, backup=not no_backup, overwrite_drift=overwrite_drift)
+            with RunProgress(session.output) as progress:
+                plan = gate.plan_rollback(
+                    store_id,
+                    revision,
+                    backup=not no_backup,
+                    restore_backup=restore_backup,
+                    overwrite_drift=overwrite_drift,
+                    tell=progress.teller(store_id),
+                )
             if not _agreed(session, plan, as_json=as_json, dry_run=dry_run, yes=yes):
                 return
             result = _carried_out(session, gate, plan, asked, reason=reason, idempotency_key=idempotency_key)
@@ -235,7 +252,16 @@ def _print_plan(output: Output, plan: UpgradePlan, *, on_stderr: bool) -> None:
         say(f"= left out: {problem}")
     if steps and plan.there:
         say(f"{len(plan.there)} stores run image {plan.tag} already")
-    if steps:
+    if plan.restore is not None:
+        taken = f"{plan.restore.taken_at:%Y-%m-%d %H:%M} UTC"
+        say(f"~ {steps[0].store_id}: database and files as of {taken} (snapshot {plan.restore.short_id})")
+        say(f"! the shop is closed meanwhile, and LOSES every order, customer and change since {taken}")
+        say(
+            "what is there now is kept in a backup first"
+            if plan.backup
+            else "no backup is taken of what is there now (--no-backup): there is no way back"
+        )
+    elif steps:
         say("a backup of each is taken first" if plan.backup else "no backup is taken (--no-backup)")
 
 
@@ -263,6 +289,9 @@ def _print_result(session: Session, result: UpgradeResult, *, as_json: bool) -> 
                 output.line(f"{title}: {', '.join(names)}")
         for note in result.notes:
             output.note(note)
+        for store in result.stores if result.plan.restore is not None else ():
+            if store.backup is not None:
+                output.line(f"what was there before is kept: snapshot {store.backup[:8]}, see `stores backups`")
         if result.replayed:
             output.line("already done under this key; this is its result, and nothing was done now")
         elif result.stores:

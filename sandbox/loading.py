@@ -40,6 +40,10 @@ class ImageStore:
         """Give an image that is there a second reference."""
         self._ctr("images", "tag", "--force", reference, other)
 
+    def remove(self, reference: str) -> None:
+        """Take an image's reference away: a pod that needs it then cannot start."""
+        self._ctr("images", "rm", reference)
+
     def _ctr(self, *arguments: str) -> str:
         command: Sequence[str] = (
             str(self.packages.program("ctr")), "--address", node.CONTAINERD_SOCKET, "--namespace", "k8s.io",

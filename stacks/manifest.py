@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -19,6 +19,7 @@ from components import naming
 from stacks import manifest_rules as rules
 from stacks.errors import ManifestError, Problem
 from stacks.manifest_model import (
+    Image,
     Owner,
     OwnersFile,
     Store,
@@ -69,6 +70,12 @@ class Manifest:
     def in_cell(self, cell: str) -> tuple[Store, ...]:
         """Return the stores of one cell, tombstones included."""
         return tuple(store for store in self.stores if store.cell == cell)
+
+    def with_image_tag(self, store_id: str, tag: str) -> Manifest:
+        """Return the manifest as it will be once a store's block names this tag."""
+        image = Image(tag=tag)
+        stores = tuple(replace(store, image=image) if store.id == store_id else store for store in self.stores)
+        return replace(self, stores=stores, digest=digest_of(stores))
 
     def location(self, store_id: str, key: str = "") -> str:
         """Return `file:line` of a store, or of one of its keys (`web.memory`); only the file for a store not in it."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from audit.backups import Snapshot, _snapshot, chosen, moment_of
+from audit import jobs, live
+from audit.backups import Snapshot, _snapshot, chosen, make, moment_of
+from audit.jobs import JobResult
 from stacks.errors import UsageError
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -86,3 +89,25 @@ def test_a_snapshot_is_read_as_restic_lists_it() -> None:
         }
     )
     assert found == Snapshot("a" * 64, NOON, "final", ("wordpress:7.1.4", "mariadb:11.8.6"), 7, 3)
+
+
+@pytest.mark.parametrize(("replicas", "beside"), [(None, False), (0, False), (1, True)])
+def test_a_backup_is_made_beside_the_web_pods_or_where_there_are_none_anywhere(
+    monkeypatch: pytest.MonkeyPatch, replicas: int | None, *, beside: bool
+) -> None:
+    pod = {"affinity": {"podAffinity": {}}, "containers": []}
+    found = {
+        "Deployment": None if replicas is None else {"metadata": {}, "spec": {"replicas": replicas}},
+        "CronJob": {"spec": {"jobTemplate": {"metadata": {}, "spec": {"template": {"spec": pod}}}}},
+    }
+    made: list[Any] = []
+
+    def run(_cluster: object, job: Any, *_: object, **__: object) -> JobResult:
+        made.append(job)
+        return JobResult(succeeded=True, message='{"snapshot_id": "a"}')
+
+    monkeypatch.setattr(live, "read", lambda _c, _v, kind, *_: found[kind])
+    monkeypatch.setattr(jobs, "run", run)
+    cluster: Any = None
+    assert make(cluster, "tea-x7k2m", "manual")["snapshot_id"] == "a"
+    assert ("affinity" in made[0]["spec"]["template"]["spec"]) is beside

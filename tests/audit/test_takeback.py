@@ -13,6 +13,7 @@ from audit.engine import EngineResult, Snapshot
 from audit.observation import Observation
 from audit.probe import Answer
 from audit.records import Change, StoreOutcome
+from audit.run import Scope
 from audit.schema import Schema
 from audit.takeback import Work, take_back
 from stacks.errors import ClusterUnreachableError
@@ -20,6 +21,7 @@ from stacks.program import RunOptions
 from tests.audit.test_observation import LOCAL, TEA, row, seen
 from tests.audit.test_upgrade_plan import NEW, OLD, wanted
 
+UPGRADE = Scope("store.upgrade", {TEA: {}})
 URNS = (f"urn::{TEA}", f"urn::{TEA}-release")
 
 
@@ -27,7 +29,7 @@ URNS = (f"urn::{TEA}", f"urn::{TEA}-release")
 class FakeRun:
     """An engine that brings stores back unless told otherwise, and a shop that answers unless told otherwise."""
 
-    scope: object | None = None
+    scope: Scope | None = None
     answer: Answer | None = field(default_factory=lambda: Answer(ok=True, detail="", content="WooCommerce 11.0.1"))
     failures: Mapping[str, str] = field(default_factory=dict)
     error: ClusterUnreachableError | None = None
@@ -97,7 +99,7 @@ def test_a_failed_change_becomes_again_what_was_applied_and_nothing_else_is_touc
 
 @pytest.mark.parametrize("action", ["store.upgrade", "store.rollback"])
 def test_after_an_upgrade_the_store_is_ready_again_with_the_reason_beside_it(action: str) -> None:
-    outcome = taken(FakeRun(scope=object()), work(action=action))[TEA]
+    outcome = taken(FakeRun(scope=UPGRADE), work(action=action))[TEA]
     assert (outcome.outcome, outcome.status, outcome.content) == ("failure", "Ready", "WooCommerce 11.0.1")
     assert "it was rolled back" in str(outcome.reason)
 
@@ -117,7 +119,7 @@ def test_after_an_upgrade_the_store_is_ready_again_with_the_reason_beside_it(act
     ],
 )  # fmt: skip
 def test_what_was_nothing_before_or_did_not_fail_is_left_as_it_is(left: dict[str, Any]) -> None:
-    run = FakeRun(scope=object())
+    run = FakeRun(scope=UPGRADE)
     assert taken(run, work(**left)) == {}
     assert run.asked == []
 
@@ -127,10 +129,10 @@ SCHEMA = Schema(NEW, wordpress=1, code_wordpress=1, woocommerce=None, images={OL
 
 @pytest.mark.parametrize(
     ("scope", "database", "expected"),
-    [(None, 1, False), (object(), 1, True), (object(), 2, False), (object(), None, False)],
+    [(None, 1, False), (UPGRADE, 1, True), (UPGRADE, 2, False), (UPGRADE, None, False)],
 )
 def test_a_store_that_came_up_and_does_not_sell_is_taken_back_in_an_upgrade_of_the_same_database_alone(
-    monkeypatch: pytest.MonkeyPatch, scope: object, database: int | None, *, expected: bool
+    monkeypatch: pytest.MonkeyPatch, scope: Scope | None, database: int | None, *, expected: bool
 ) -> None:
     said = None if database is None else replace(SCHEMA, wordpress=database)
     monkeypatch.setattr(schemas, "ask", lambda *_: said)
@@ -141,10 +143,10 @@ def test_a_store_that_came_up_and_does_not_sell_is_taken_back_in_an_upgrade_of_t
 @pytest.mark.parametrize(
     ("run", "told"),
     [
-        (FakeRun(scope=object(), failures={TEA: "quota"}), "rolling it back failed too: quota"),
-        (FakeRun(scope=object(), answer=Answer(ok=False, detail="503")), "rolling it back failed too: 503"),
-        (FakeRun(scope=object(), answer=None), "rolling it back failed too: the run was stopped"),
-        (FakeRun(scope=object(), error=ClusterUnreachableError("a", "b", "c")), "rolling it back failed too: a: b; c"),
+        (FakeRun(scope=UPGRADE, failures={TEA: "quota"}), "rolling it back failed too: quota"),
+        (FakeRun(scope=UPGRADE, answer=Answer(ok=False, detail="503")), "rolling it back failed too: 503"),
+        (FakeRun(scope=UPGRADE, answer=None), "rolling it back failed too: the run was stopped"),
+        (FakeRun(scope=UPGRADE, error=ClusterUnreachableError("a", "b", "c")), "rolling it back failed too: a: b; c"),
     ],
 )
 def test_a_store_that_cannot_be_taken_back_is_failed_with_both_reasons(run: FakeRun, told: str) -> None:
@@ -152,3 +154,42 @@ def test_a_store_that_cannot_be_taken_back_is_failed_with_both_reasons(run: Fake
     assert (outcome.outcome, outcome.status) == ("failure", "Failed")
     assert str(outcome.reason).startswith("ErrImagePull; ")
     assert told in str(outcome.reason)
+
+
+@dataclass
+class Rewound:
+    """Data that was set back in a rollback, and what is done to it here; `run` is where the engine's calls are seen."""
+
+    run: FakeRun
+    why: str | None = None
+    done: list[tuple[str, int]] = field(default_factory=list)
+    told: Mapping[str, object] = field(default_factory=dict)
+
+    def before_engine(self) -> None:
+        raise AssertionError("that was before")
+
+    def taken_back(self) -> str | None:
+        self.done.append(("taken back", len(self.run.asked)))
+        return self.why
+
+    def started(self) -> None:
+        self.done.append(("started", len(self.run.asked)))
+
+
+@pytest.mark.parametrize("failures", [None, {}])
+def test_a_rollback_that_set_the_data_back_puts_that_of_before_back_before_the_code(failures: Any) -> None:
+    run = FakeRun()
+    data = Rewound(run)
+    run.scope = Scope("store.rollback", {TEA: {}}, data)
+    outcome = taken(run, work(action="store.rollback", failures=failures))[TEA]
+    assert data.done == [("taken back", 0), ("started", 1)]
+    assert (outcome.outcome, outcome.status) == ("failure", "Ready")
+
+
+def test_the_code_of_before_never_comes_back_to_the_data_of_an_older_one() -> None:
+    run = FakeRun()
+    run.scope = Scope("store.rollback", {TEA: {}}, Rewound(run, why="the volume is full; it stays closed"))
+    outcome = taken(run, work(action="store.rollback"))[TEA]
+    assert run.asked == []
+    assert outcome.status == "Failed"
+    assert "rolling it back failed too: the volume is full; it stays closed" in str(outcome.reason)

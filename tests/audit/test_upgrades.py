@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from audit.engine import Snapshot
+from audit import schema as schemas
+from audit.backups import Snapshot
+from audit.engine import Snapshot as State
 from audit.limits import Limits
 from audit.plan import Action
 from audit.records import Lease, RunRequest
 from audit.run import ProgressEvent, RunResult, Scope, StoreResult
+from audit.schema import Schema
 from audit.upgrade_plan import Step, UpgradePlan
 from audit.upgrades import Upgrade, UpgradeResult
 from stacks.errors import DatabaseUnreachableError, Problem, RefusedError, StoreFailedError, StoresError
@@ -42,6 +46,13 @@ stores:
 OWNERS = "version: 1\nowners:\n  - {name: alice, contact: alice@example.com}\n"
 
 
+class OnDisk:
+    """The manifest as it was read."""
+
+    def with_image_tag(self, store_id: str, tag: str) -> str:
+        return f"{store_id} {tag}"
+
+
 @dataclass
 class World:
     """The engine, the cluster and the gate's runs of one test: `runs` is the image that each store really has."""
@@ -59,13 +70,18 @@ class World:
     leases: int = 0
     said: str | None = None
     meddle: str | None = None
-    manifest: object = None
+    manifest: object = field(default_factory=OnDisk)
+    replaces_data: frozenset[str] = frozenset()
+    scope: Any = None
+    data: Any = None
+    breaks_off: bool = False
+    taken_back: bool = False
 
-    def snapshot(self, _cell: str) -> Snapshot:
+    def snapshot(self, _cell: str) -> State:
         if self.unreadable:
             raise DatabaseUnreachableError("state", "is gone", "find it")
         applied = {one: {"release": {"values": {"image": {"tag": tag}}}} for one, tag in self.runs.items()}
-        return Snapshot(exists=True, applied=applied)
+        return State(exists=True, applied=applied)
 
     def execute(self, *_: object) -> str | None:
         return self.said
@@ -85,11 +101,18 @@ class World:
         self.batches.append(ids)
         parts = {str(one["part"]) for one in scope.metadata.values()}
         self.parts.append((request.follows, *parts))
+        self.scope = scope
+        if scope.data is not None:
+            assert self.manifest == f"{A} {NEW}", "what is wanted is known, and not yet in the file"
+            scope.data.before_engine()
         for one in ids:
-            assert self.tag(one) == scope.metadata[one]["image"]["to"], "the manifest is written first"
+            if scope.data is None or self.data.is_back:
+                assert self.tag(one) == scope.metadata[one]["image"]["to"], "the manifest is written first"
             assert scope.metadata[one]["backup"] == f"snap-{one}"
         if self.error is not None:
             raise self.error
+        if self.taken_back:
+            self.data.is_back = False
         if self.meddle is not None:
             self.file().write_text(self.file().read_text().replace(f"tag: {NEW}", f"tag: {self.meddle}"))
         for one in ids:
@@ -123,7 +146,30 @@ class World:
             self.texts.append(event.text)
 
         made: Any = self
-        return Upgrade(self.root, made, made, plan, lambda: made, request, prepare, report).carry_out()
+        upgrade = Upgrade(self.root, made, made, plan, lambda: made, request, prepare, report)
+        upgrade.rewind = None if plan.restore is None else self.rewind
+        return upgrade.carry_out()
+
+    def rewind(self, _run: Any, _leases: Any, step: Step, write: Callable[[], None]) -> Any:
+        self.data = Rewound(self, step, write)
+        return self.data
+
+
+@dataclass
+class Rewound:
+    """What sets the data back: it finds the manifest as it was, and writes it unless it breaks off."""
+
+    world: World
+    step: Step
+    write: Callable[[], None]
+    undo: str | None = "snap-undo"
+    is_back: bool = False
+
+    def before_engine(self) -> None:
+        assert self.world.file().read_text() == STORES, "no run must bring about what the data is not of yet"
+        if not self.world.breaks_off:
+            self.is_back = True
+            self.write()
 
 
 @pytest.fixture
@@ -232,3 +278,61 @@ def test_a_rollback_across_a_change_of_the_database_is_refused_before_anything_i
         world.upgrade(rollback())
     assert world.batches == []
     assert world.file().read_text() == STORES
+
+
+def rewound(world: World, **more: Any) -> UpgradeResult:
+    for name, value in more.items():
+        setattr(world, name, value)
+    taken = Snapshot("c" * 64, datetime(2026, 11, 23, tzinfo=UTC), "pre-upgrade", (), None, None)
+    return world.upgrade(replace(rollback(), restore=taken))
+
+
+def test_a_rollback_with_its_data_is_asked_nothing_writes_late_and_names_snapshot_and_revision(world: World) -> None:
+    result = rewound(world)
+    assert world.tag(A) == NEW
+    assert world.replaces_data == {A}
+    metadata = world.scope.metadata[A]
+    assert (metadata["snapshot"], metadata["taken_at"], metadata["revision"]) == (
+        "c" * 64, "2026-11-23T00:00:00+00:00", 3,
+    )  # fmt: skip
+    (store,) = result.stores
+    assert (store.runs, store.backup) == (NEW, "snap-undo")
+
+
+def test_a_rollback_that_breaks_off_before_the_data_is_whole_leaves_the_manifest_as_it_was(world: World) -> None:
+    rewound(world, breaks_off=True, fails=frozenset({A}))
+    assert world.file().read_text() == STORES
+
+
+def test_the_manifest_keeps_the_image_of_the_data_though_it_does_not_run(world: World) -> None:
+    result = rewound(world, fails=frozenset({A}))
+    assert world.tag(A) == NEW
+    (note,) = result.notes
+    assert "of which its data is now" in note
+
+
+def test_the_manifest_is_set_right_where_the_data_of_before_is_back_too(world: World) -> None:
+    rewound(world, fails=frozenset({A}), taken_back=True)
+    assert world.file().read_text() == STORES
+
+
+@pytest.mark.parametrize(("images", "refused"), [({NEW: 1}, True), ({NEW: 2}, False), ({}, False)])
+def test_an_upgrade_to_an_image_that_is_older_than_the_database_is_refused_too(
+    world: World, monkeypatch: pytest.MonkeyPatch, images: dict[str, int], *, refused: bool
+) -> None:
+    said = Schema(OLD, wordpress=2, code_wordpress=2, woocommerce=None, images=images)
+    monkeypatch.setattr(schemas, "ask", lambda *_: said)
+    if refused:
+        with pytest.raises(RefusedError, match="the database was updated since, from WordPress 1 to 2"):
+            world.upgrade(plan((A,)))
+        assert world.batches == []
+        assert world.file().read_text() == STORES
+    else:
+        world.upgrade(plan((A,)))
+        assert world.tag(A) == NEW
+
+
+def test_the_refusal_names_the_command_that_goes_back_with_the_data(world: World) -> None:
+    with pytest.raises(RefusedError) as refused:
+        world.upgrade(rollback())
+    assert f"`stores rollback {A} 3 --restore-backup` puts back the backup of before that upgrade" in str(refused.value)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
+from audit.backups import Snapshot
+from audit.upgrade_plan import Step
 from stacks.errors import Problem, RefusedError, StoreFailedError
 from tests.cli.conftest import upgrade_plan, upgraded_store
 
@@ -116,6 +119,27 @@ def test_a_rollback_names_store_and_revision(gate, stores) -> None:
     assert called(gate) == ["plan_rollback", "upgrade"]
     stores("rollback", "tea-house-x7k2m", "--yes")
     assert gate.calls[2][1]["revision"] is None
+
+
+def test_going_back_with_the_data_says_what_is_lost_before_it_asks(gate, stores) -> None:
+    taken = Snapshot("3f9a1c20" * 8, datetime(2026, 11, 23, 9, 5, tzinfo=UTC), "pre-upgrade", (), None, None)
+    step = Step("tea-house-x7k2m", "01", "7.1.4", "6.8.3", 1)
+    gate.upgrade_plan = upgrade_plan(kind="rollback", batches=((step,),), restore=taken)
+    done = stores("rollback", "tea-house-x7k2m", "1", "--restore-backup")
+    assert done.code == 2
+    assert gate.calls[0][1]["restore_backup"] is True
+    assert "database and files as of 2026-11-23 09:05 UTC (snapshot 3f9a1c20)" in done.out
+    assert "LOSES every order, customer and change since 2026-11-23 09:05 UTC" in done.out
+    assert "what is there now is kept in a backup first" in done.out
+    assert called(gate) == ["plan_rollback"]
+    shown = stores("rollback", "tea-house-x7k2m", "1", "--restore-backup", "--dry-run", "--json")
+    assert json.loads(shown.out)["restore"]["id"] == "3f9a1c20" * 8
+    gate.upgrade_plan = replace(gate.upgrade_plan, backup=False)
+    assert "there is no way back" in stores("rollback", "tea-house-x7k2m", "--restore-backup").out
+    gate.upgraded = replace(gate.upgraded, stores=(upgraded_store(backup="bbbbbbbb" * 8),))
+    assert "what was there before is kept: snapshot bbbbbbbb" in stores(
+        "rollback", "tea-house-x7k2m", "--restore-backup", "--yes"
+    ).out  # fmt: skip
 
 
 def test_a_refused_rollback_ends_with_11(gate, stores) -> None:

@@ -27,9 +27,10 @@ def project(make_project: Callable[[], Project]) -> Project:
 
 
 @contextmanager
-def running(project: Project, point: str) -> Iterator[subprocess.Popen[str]]:
-    """Run `stores up` until it tells `point`."""
-    command = [str(Path(sys.executable).with_name("stores")), "--root", str(project.root), "up", "--no-color"]
+def running(project: Project, point: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `stores up`, or what is given, until it tells `point`."""
+    program = str(Path(sys.executable).with_name("stores"))
+    command = [program, "--root", str(project.root), *(arguments or ("up",)), "--no-color"]
     process = subprocess.Popen(
         command,
         cwd=project.root,

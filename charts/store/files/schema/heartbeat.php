@@ -2,7 +2,7 @@
 /**
  * It is on record that this pod lives, and of what version it is; the image's versions are on record too.
  *
- * Ends with EXIT_DUE when the database is older than the code and no pod of another version is left.
+ * Ends with EXIT_DUE when the database is older than the code, no pod of another version is left, and this one serves.
  */
 
 declare(strict_types=1);
@@ -26,4 +26,5 @@ prepared(
     . ' seen_at = VALUES(seen_at)',
     [getenv('STORE_IMAGE'), $code['wordpress'], $code['wordpress_db'], $code['woocommerce']],
 );
-succeed_or_fail(pending($code, $database) !== [] && others($db, $code) === [] ? EXIT_DUE : 0);
+$due = pending($code, $database) !== [] && others($db, $code) === [] && serves();
+succeed_or_fail($due ? EXIT_DUE : 0);

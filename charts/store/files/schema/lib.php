@@ -10,6 +10,8 @@ declare(strict_types=1);
 
 require '/etc/store/install/lib.php';
 
+const PLATFORM_SETTINGS = '/etc/store/platform/settings.json';
+const WEB = 'tcp://127.0.0.1:8080';
 const PODS_TABLE = 'wp_store_pods';
 const IMAGES_TABLE = 'wp_store_images';
 /** What heartbeat.php ends with when the database can be updated now. */
@@ -75,6 +77,28 @@ function others(mysqli $db, array $code): array
         ],
         $statement->get_result()->fetch_all(),
     );
+}
+
+/**
+ * Whether this pod's own web server shows WordPress, asked as the readiness probe asks it.
+ *
+ * Where the old pod goes first, a new one whose pages fail is alone: did it update the database, there would be no way
+ * back to the code that works.
+ */
+function serves(): bool
+{
+    $settings = json_decode((string) file_get_contents(PLATFORM_SETTINGS), true, 8, JSON_THROW_ON_ERROR);
+    $url = parse_url($settings['url']);
+    $host = $url['host'] . (isset($url['port']) ? ":{$url['port']}" : '');
+    $web = @stream_socket_client(WEB, timeout: 5);
+    if ($web === false) {
+        return false;
+    }
+    stream_set_timeout($web, 15);
+    fwrite($web, "GET /wp-login.php HTTP/1.0\r\nHost: $host\r\nX-Forwarded-Proto: {$url['scheme']}\r\nConnection: close\r\n\r\n");
+    $first = (string) fgets($web);
+    fclose($web);
+    return preg_match('~^HTTP/1\.[01] 200 ~', $first) === 1;
 }
 
 /** The result of a statement without values; ends the process where the database refuses it. */
