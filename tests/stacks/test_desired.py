@@ -7,7 +7,7 @@ import pytest
 
 from charts import quota
 from components.objects import Destination
-from stacks import desired, settings
+from stacks import desired, manifest, settings
 from stacks.desired import Plans
 from stacks.manifest_model import Database, Image, Package, Store, Uploads, Web
 from stacks.settings import Reach
@@ -35,6 +35,14 @@ def test_the_address_has_the_environments_domain_and_port(plans: Plans) -> None:
     found = plans.desired(store())
     assert found.url == "http://tea-house-x7k2m.127.0.0.1.nip.io:8080"
     assert found.release.values["ingress"]["host"] == "tea-house-x7k2m.127.0.0.1.nip.io"
+
+
+@pytest.mark.parametrize("environment", sorted(path.parent.name for path in ROOT.glob("stacks/*/stores.yaml")))
+def test_what_is_shipped_keeps_its_own_rules(environment: str) -> None:
+    chosen = settings.load(ROOT, environment)
+    known = manifest.load(ROOT, environment, desired.caps(ROOT, chosen))
+    plans = Plans(ROOT, chosen)
+    assert [plans.desired(store).url for store in known.stores]
 
 
 def test_prod_is_told_apart_by_values_alone() -> None:
