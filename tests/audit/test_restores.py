@@ -29,6 +29,7 @@ class Cluster:
         self.suspended = False
         self.backups: list[str] = []
         self.seen: list[tuple[int, bool]] = []
+        self.served: list[list[str]] = []
 
     def read(self, *_: object) -> dict[str, Any]:
         annotations = {} if self.mark is None else {RESTORING: self.mark}
@@ -74,7 +75,9 @@ def restored(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, result: JobResul
     work = Restore(SimpleNamespace(cluster=cluster), Actor("alice", "user"), lambda _event: None)  # type: ignore[arg-type]
     run: Any = SimpleNamespace(run_id="run-1", until_sells=lambda store_id: StoreOutcome(store_id, "success", "Ready"))
     snapshot = Snapshot("3" * 64, NOON, "manual", (), None, None)
-    return work._outcome(run, STORE, STORE, snapshot, (None, None))  # type: ignore[arg-type]
+    monkeypatch.setattr(restores.backups, "known_ids", lambda _gate: [STORE])
+    server: Any = SimpleNamespace(ensure=cluster.served.append)
+    return work._outcome(run, STORE, STORE, snapshot, (server, None))
 
 
 FETCH = JobResult(succeeded=False, reason="no such snapshot", container="fetch")
