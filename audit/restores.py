@@ -269,11 +269,24 @@ class Restore:
             raise UsageError(f"store '{store_id}'", "it has no web pods", "run `stores up` first")
         return found
 
-    def load(self, store_id: str, source_id: str, snapshot: Snapshot, server: BackupServer) -> jobs.JobResult:
-        """Replace database and files of a closed shop by those of a snapshot, and return how that went."""
+    def load(
+        self,
+        store_id: str,
+        source_id: str,
+        snapshot: Snapshot,
+        server: BackupServer,
+        images: Mapping[str, str] | None = None,
+    ) -> jobs.JobResult:
+        """Replace database and files of a closed shop by those of a snapshot, and return how that went.
+
+        `images` by container are used instead of the live release's, one of which may be what cannot be pulled.
+        """
         foreign = "1" if source_id != store_id else ""
         variables = {"SNAPSHOT": snapshot.id, "REPOSITORY_ID": source_id, "FOREIGN": foreign}
         job = backups.job_of(self.gate.cluster, store_id, "restore", variables)
+        pod = job["spec"]["template"]["spec"]
+        for container in [*pod.get("initContainers", ()), *pod["containers"]] if images is not None else ():
+            container["image"] = images.get(container["name"], container["image"])
         name = f"{job['metadata']['name']}-keys"
         for volume in job["spec"]["template"]["spec"]["volumes"]:
             if volume["name"] == "repository":

@@ -80,6 +80,8 @@ class Rewind:
     is_back: bool = False
     """Whether the data is the snapshot's."""
     _replicas: int = 1
+    _images: Mapping[str, str] = field(default_factory=dict)
+    """Those of a restore before the engine's work, by container."""
     _restore: Restore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +100,9 @@ class Rewind:
         try:
             broken_off = Closed.of(self._restore.web(store_id))
             # Asked before anything is touched: the chart may be one that makes no backups.
-            backups.job_of(self.gate.cluster, store_id, "restore", {})
+            job = backups.job_of(self.gate.cluster, store_id, "restore", {})
+            pod = job["spec"]["template"]["spec"]
+            self._images = {one["name"]: one["image"] for one in [*pod["initContainers"], *pod["containers"]]}
         except StoresError as error:
             return self._failed(str(error), touched=broken_off is not None)
         if broken_off is None:
@@ -127,7 +131,8 @@ class Rewind:
         try:
             self._restore.close(store_id, self.run.run_id, undo)
             before = replace(self.snapshot, id=undo, reason="pre-restore")
-            result = self._restore.load(store_id, store_id, before, backups.server_of(self.gate))
+            # The release names the image that did not come up, and perhaps cannot even be pulled.
+            result = self._restore.load(store_id, store_id, before, backups.server_of(self.gate), self._images)
             if result.succeeded:
                 self.is_back = False
                 self._restore.open(store_id, 0)

@@ -40,6 +40,12 @@ def snapshot(number: int, reason: str = "pre-upgrade", tag: str = OLD, *, hours:
     return Snapshot(f"{number:x}" * 64, NOON - timedelta(hours=hours), reason, (f"wordpress:{tag}",), None, None)
 
 
+JOB = {"spec": {"template": {"spec": {
+    "initContainers": [{"name": "address", "image": "wordpress:new"}],
+    "containers": [{"name": "files", "image": "restic:1"}],
+}}}}  # fmt: skip
+
+
 @dataclass
 class World:
     """One shop's Deployment, and everything that is done to it, in order, with the state that it was done in."""
@@ -50,6 +56,7 @@ class World:
     mark: str | None = None
     replicas: int = 1
     paused: bool = False
+    images: Any = None
     done: list[tuple[str, str, int]] = field(default_factory=list)
     """What was done; whether the shop was open, shut or marked as closed; how many web pods there were."""
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -79,8 +86,11 @@ class World:
             raise self.no_backup
         return UNDO
 
-    def load(self, _restore: object, store_id: str, source: str, taken: Snapshot, _server: object) -> JobResult:
+    def load(
+        self, _restore: object, store_id: str, source: str, taken: Snapshot, _server: object, images: Any = None
+    ) -> JobResult:
         assert store_id == source == TEA
+        self.images = images
         self.note(f"load {taken.id[:4]}")
         result = self.results.pop(0)
         if result.cancelled:
@@ -110,7 +120,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(live, "pods", lambda *given: range(made.replicas if "wordpress" in str(given) else 0))
     monkeypatch.setattr(restores, "_works", lambda _: True)
     monkeypatch.setattr(backups, "taken", made.taken)
-    monkeypatch.setattr(backups, "job_of", lambda *_: {})
+    monkeypatch.setattr(backups, "job_of", lambda *_: JOB)
     monkeypatch.setattr(backups, "server_of", lambda _: None)
     monkeypatch.setattr(Restore, "load", lambda *given: made.load(*given))  # noqa: PLW0108 - bound to the restore
     return made
@@ -234,6 +244,8 @@ def test_what_the_engine_cannot_bring_up_gets_its_data_of_before_back(world: Wor
     world.replicas = 1  # the engine's new pod, which does not come up
     assert rewind.taken_back() is None
     assert world.done[-1] == ("load bbbb", "closed", 0)
+    # By the images of before: that of the release may be what cannot be pulled.
+    assert world.images == {"address": "wordpress:new", "files": "restic:1"}
     assert (world.state, rewind.is_back) == ("shut", False)
 
 
