@@ -285,8 +285,8 @@ class Restore:
         variables = {"SNAPSHOT": snapshot.id, "REPOSITORY_ID": source_id, "FOREIGN": foreign}
         job = backups.job_of(self.gate.cluster, store_id, "restore", variables)
         pod = job["spec"]["template"]["spec"]
-        for container in [*pod.get("initContainers", ()), *pod["containers"]] if images is not None else ():
-            container["image"] = images.get(container["name"], container["image"])
+        for container in [*pod.get("initContainers", ()), *pod["containers"]] if images else ():
+            container["image"] = (images or {}).get(container["name"], container["image"])
         name = f"{job['metadata']['name']}-keys"
         for volume in job["spec"]["template"]["spec"]["volumes"]:
             if volume["name"] == "repository":
