@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 import audit.database
-from audit import slots
+from audit import judgement
 from audit.database import Database, Timeouts
 from audit.ledger import Ledger
 from audit.limits import Limits
@@ -370,16 +370,16 @@ def test_a_transaction_that_the_server_gave_up_while_this_process_stood_still_is
     with Ledger.open(mariadb_url) as ledger:
         ledger.admit(request([]))
         monkeypatch.setattr("audit.database.time", Slow(3600))
-        lock, stood_still = slots.lock, []
+        look, stood_still = judgement.look, []
 
-        def locked_and_stood_still(*arguments: Any) -> slots.Counted:
-            counted = lock(*arguments)
-            if not stood_still:
+        def looked_and_stood_still(*arguments: Any, held: bool = False, **more: Any) -> judgement.Facts:
+            facts = look(*arguments, held=held, **more)
+            if held and not stood_still:
                 stood_still.append(True)
                 kill_connections(mariadb, mariadb_url)
-            return counted
+            return facts
 
-        monkeypatch.setattr(slots, "lock", locked_and_stood_still)
+        monkeypatch.setattr(judgement, "look", looked_and_stood_still)
         wish = request(creations(2))
         assert len(ledger.admit(wish).admitted) == 2
         assert stood_still == [True]
