@@ -27,6 +27,19 @@ with engine_guard.guard(sys.argv[1]):
     )
     engine.wait()
 """
+# Not a shell: what it was started with ignored, as in the background, it cannot trap.
+ASKED = """
+import pathlib, signal, sys
+
+def stop(*_):
+    pathlib.Path(sys.argv[1]).touch()
+    sys.exit()
+
+signal.signal(signal.SIGINT, stop)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found by /proc")
 
@@ -69,10 +82,9 @@ def test_what_a_killed_engine_leaves_ends_before_its_caller_goes_on(mark: str) -
 
 def test_an_engine_is_asked_before_it_is_ended(mark: str, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
-    script = f"trap 'touch {asked}; exit' INT; echo ready; while :; do sleep 0.1; done"
     variables = {**os.environ, engine_guard.MARK: mark}
     with subprocess.Popen(
-        ["sh", "-c", script], env=variables, stdout=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", ASKED, asked], env=variables, stdout=subprocess.PIPE, start_new_session=True
     ) as engine:
         assert engine.stdout is not None
         assert engine.stdout.readline() == b"ready\n"
