@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -26,6 +27,12 @@ hypothesis.settings.load_profile("tests")
 ROOT = Path(__file__).parent.parent
 SANDBOX = "test"
 KEEP_VARIABLE = "STORES_KEEP_SANDBOX"
+
+
+def pytest_configure() -> None:
+    """Undo that a shell's background process ignores SIGINT: what tests start would ignore it from its beginning."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
