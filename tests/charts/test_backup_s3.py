@@ -174,6 +174,7 @@ def gate(
         return JobResult(done.code == 0, output=done.out, reason=reason)
 
     monkeypatch.setattr(backup_server.jobs, "run", run)
+    monkeypatch.setattr(Cluster, "namespace", lambda _cluster, name: {"metadata": {"name": name}})
     return BackupServer(ROOT, settings_module.load(ROOT, "prod"), Cluster(), shop.key, prod)
 
 
