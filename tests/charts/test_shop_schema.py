@@ -100,12 +100,12 @@ def test_nothing_is_updated_while_a_pod_of_another_version_may_still_serve(shop:
 
 def test_a_pod_whose_pages_fail_never_updates_the_database(shop: ServingShop) -> None:
     set_option(shop, "db_version", "60421")
-    path = "/var/www/html/wp-content/mu-plugins/zz-test.php"
-    shop.write(path, "<?php if (PHP_SAPI === 'apache2handler') { http_response_code(500); exit; }")
+    file = shop.place("/var/www/html/wp-content/mu-plugins/zz-test.php")
+    file.write_text("<?php if (PHP_SAPI === 'apache2handler') { http_response_code(500); exit; }")
     try:
         assert beat(shop) == 0
     finally:
-        shop.remove(path)
+        file.unlink()
     assert beat(shop) == DUE
 
 
