@@ -92,7 +92,7 @@ def admit(connection: Connection, clock: Clock, request: RunRequest, *, again: b
     creates = request.override_reason is None and all(change.action == STORE_CREATE for change in request.changes)
     below = request.limits.stores_total if creates and not again else None
     facts = judgement.look(connection, clock, request, held=True, below=below)
-    now = facts.counted.now
+    now = facts.now
     earlier = _replay(connection, request, now)
     if earlier is not None:
         return earlier
@@ -105,7 +105,7 @@ def admit(connection: Connection, clock: Clock, request: RunRequest, *, again: b
     if admitted:
         if request.idempotency_key is not None:
             idempotency.claim(connection, request, now)
-        _take_slots(connection, request, facts.counted.used.keys(), admitted)
+        _take_slots(connection, request, facts.used.keys(), admitted)
         rows = [_intent(request, number, now, item, fencing) for number, item in enumerate(admitted)]
         deferral.later(connection, _INSERT_INTENTS, rows)
     return _record(connection, clock, request, Judgement(judged, now), head=facts.head)

@@ -77,7 +77,11 @@ class Judged:
 class Facts:
     """What the ledger knows that a request depends on."""
 
-    counted: slots.Counted
+    now: datetime
+    total: int
+    """The slots of the environment in use."""
+    used: Mapping[str, int]
+    """The slots of the owners that were asked for; one that never had any is missing."""
     stores: Mapping[str, Known]
     starts: Mapping[str, Sequence[datetime]]
     head: entries.Head | None
@@ -99,7 +103,7 @@ def owners(request: RunRequest) -> set[str]:
 def forecast(connection: Connection, clock: Clock, request: RunRequest) -> tuple[list[Judged], datetime]:
     """Return each change with what would be said to it now, without a lock, and the time of that."""
     facts = look(connection, clock, request)
-    return judge_request(request, facts), facts.counted.now
+    return judge_request(request, facts), facts.now
 
 
 def look(
@@ -140,15 +144,15 @@ def look(
     total = used.pop(ALL_OWNERS, None)
     if total is None and held:
         raise slots.missing(request.environment)
-    return Facts(slots.Counted(request.environment, total or 0, used, now), known, begun, head)
+    return Facts(now, total or 0, used, known, begun, head)
 
 
 def judge_request(request: RunRequest, facts: Facts) -> list[Judged]:
     """Return each change with its verdict. It holds as long as nobody else changes what is counted."""
-    counted, rows = facts.counted, facts.stores
+    rows = facts.stores
     claims = [_claim(change, rows.get(change.store_id)) for change in request.changes]
-    tally = Tally(counted.total, counted.used, facts.starts)
-    verdicts = judge(claims, tally, limits=request.limits, owner_limits=request.owner_limits, now=counted.now)
+    tally = Tally(facts.total, facts.used, facts.starts)
+    verdicts = judge(claims, tally, limits=request.limits, owner_limits=request.owner_limits, now=facts.now)
     return [
         Judged(_as_it_is(change, claim), rows.get(change.store_id), claim, verdict)
         for change, claim, verdict in zip(request.changes, claims, verdicts, strict=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, insert, select, update
 
@@ -15,6 +15,7 @@ from audit import entries, leases, slots
 from audit.chain import from_json, to_json
 from audit.database import Clock
 from audit.deferral import DEFERRED
+from audit.judgement import Known
 from audit.records import (
     LEAVES_AS_IT_IS,
     STORE_ADOPT,
@@ -87,7 +88,9 @@ def settle(
     for outcome in new:
         intent = rows[outcome.store_id]
         if intent.action not in LEAVES_AS_IT_IS:
-            store = _Stored(intent.store_id, intent.store_owner, intent.store_status, intent.store_holds_slot)
+            store = Known(
+                intent.store_id, intent.store_owner, intent.cell, intent.store_status, intent.store_holds_slot
+            )
             deltas[store.owner] += _write_status(connection, environment, intent.now, store, Seen.of(outcome, run_id))
         _write_outcome(connection, run_id, intent.now, outcome)
         entry = NewEntry(
@@ -245,23 +248,14 @@ _UPDATE_STORE: Final = update(stores).where(
 _UPDATE_INTENT: Final = update(intents).where(
     intents.c.run_id == bindparam("of_run"), intents.c.store_id == bindparam("of_store")
 )
-_STORES: Final[Select[Any]] = select(stores.c.store_id, stores.c.owner, stores.c.status, stores.c.holds_slot).where(
-    stores.c.environment == bindparam("environment"), stores.c.store_id.in_(bindparam("ids", expanding=True))
-)
+_STORES: Final[Select[Any]] = select(
+    stores.c.store_id, stores.c.owner, stores.c.cell, stores.c.status, stores.c.holds_slot
+).where(stores.c.environment == bindparam("environment"), stores.c.store_id.in_(bindparam("ids", expanding=True)))
 
 
-class _Stored(NamedTuple):
-    """What the ledger knows of a store."""
-
-    store_id: str
-    owner: str
-    status: str
-    holds_slot: int
-
-
-def _stores(connection: Connection, environment: str, ids: Sequence[str]) -> dict[str, _Stored]:
+def _stores(connection: Connection, environment: str, ids: Sequence[str]) -> dict[str, Known]:
     found = connection.execute(_STORES, {"environment": environment, "ids": ids})
-    return {row.store_id: _Stored(*row) for row in found}
+    return {row.store_id: Known(*row) for row in found}
 
 
 def _as_it_is(run_id: str, outcome: StoreOutcome, rows: dict[str, Row[Any]]) -> StoreOutcome:
@@ -306,7 +300,7 @@ def _check_fence(
             )
 
 
-def _write_status(connection: Connection, environment: str, now: datetime, store: _Stored, seen: Seen) -> int:
+def _write_status(connection: Connection, environment: str, now: datetime, store: Known, seen: Seen) -> int:
     """Write what was seen; return by how much the owner's slots change."""
     holds = holds_slot(seen.status, held_before=bool(store.holds_slot))
     values: dict[str, Any] = {
@@ -345,7 +339,7 @@ def _write_outcome(connection: Connection, run_id: str, now: datetime, outcome: 
 
 
 def _write_adopted(
-    connection: Connection, environment: str, now: datetime, record: StoreRecord, row: _Stored | None
+    connection: Connection, environment: str, now: datetime, record: StoreRecord, row: Known | None
 ) -> None:
     values: dict[str, Any] = {
         "name": record.name,

@@ -8,7 +8,6 @@ comes in its turn (with the environment first, some waited 600 ms behind those w
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -20,17 +19,6 @@ from audit.database import Clock, Database, insert_if_missing
 from audit.deferral import DEFERRED
 from audit.tables import ALL_OWNERS, slots
 from stacks.errors import InternalError
-
-
-@dataclass(frozen=True)
-class Counted:
-    """The counters of an environment. From `hold`, nobody else changes them until the transaction ends."""
-
-    environment: str
-    total: int
-    used: Mapping[str, int]
-    """The slots of the owners that were asked for; one that never had any is missing."""
-    now: datetime
 
 
 def ensure(database: Database, environment: str) -> None:

@@ -171,7 +171,7 @@ def create_stores_without_lock(worker: int, barrier: Barrier, answers: Queue[Ans
         # All have read before any goes on, and a deadlock's second try believes what the first has read.
         if not first:
             seen = look(*values)
-            first.append(replace(seen, head=entries.Head(0, "", seen.counted.now)))
+            first.append(replace(seen, head=entries.Head(0, "", seen.now)))
             barrier.wait(WAIT_S)
         return first[0]
 
