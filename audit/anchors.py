@@ -9,11 +9,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from stacks.errors import AuditIncompleteError, UsageError
 
@@ -29,6 +29,16 @@ class Anchor:
     seq: int
     hash: str
     at: datetime
+
+
+class Log(Protocol):
+    """What is asked of the log whose anchors are kept."""
+
+    def anchor(self) -> Anchor:
+        """Return the end of the log as it is now."""
+
+    def holds(self, anchor: Anchor) -> bool:
+        """Return whether the entry that was the last one then is still there, with its hash."""
 
 
 def to_line(anchor: Anchor) -> str:
@@ -71,23 +81,34 @@ def read(path: Path) -> tuple[Anchor, ...]:
     return tuple(_parse(path, number, line) for number, line in enumerate(whole.split("\n"), 1) if line.strip())
 
 
-def check_follows(path: Path, earlier: Sequence[Anchor], end: Anchor) -> None:
-    """Raise unless the log's end can follow the anchors in the file.
+def check_follows(path: Path, earlier: Sequence[Anchor], log: Log) -> Anchor:
+    """Return the log's end; raise unless it can follow the anchors in the file.
 
-    UsageError: they are of another log. AuditIncompleteError: the log was cut, or an older copy of the database was
-    put in its place.
+    UsageError: they are of another log. AuditIncompleteError: the log was cut, or rewritten, whatever was written
+    behind that, or another copy of the database was put in its place.
     """
+    end = log.anchor()
     if strangers := [anchor for anchor in earlier if anchor.chain_id != end.chain_id]:
         what = f"its anchor of {_told(strangers[0].at)} is of another log"
         raise UsageError(str(path), what, "keep the anchors of each ledger in a file of their own")
     before = max(earlier, key=lambda anchor: anchor.seq, default=end)
+    cure = f"run `stores audit verify --anchor {path}`, and follow docs/runbooks/exit-9.md"
     if end.seq < before.seq or (end.seq == before.seq and end.hash != before.hash):
         raise AuditIncompleteError(
             "audit log",
             f"it ends at entry {end.seq}, hash {end.hash[:12]}, but on {_told(before.at)} it ended at {before.seq}, "
             f"hash {before.hash[:12]}",
-            f"run `stores audit verify --anchor {path}`, and follow docs/runbooks/exit-9.md",
+            cure,
         )
+    # A later hash proves an earlier one, so the last anchor stands for all of them.
+    if end.seq > before.seq and not log.holds(before):
+        raise AuditIncompleteError(
+            "audit log",
+            f"its entry {before.seq} is not the one that was the last on {_told(before.at)}, hash {before.hash[:12]}: "
+            f"entries were rewritten, and {end.seq - before.seq} written behind them",
+            cure,
+        )
+    return end
 
 
 @dataclass(frozen=True)
@@ -98,28 +119,34 @@ class Keeper:
     streams: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, root: Path, environment: str, chain_id: str, chosen: str | None = None) -> Keeper:
-        """Return the keeper of a log. `chosen` is $STORES_ANCHORS: files and `stdout` or `stderr`, with commas."""
+    def of(
+        cls, root: Path, environment: str, chain_id: str, chosen: str | None = None, *, stdout_taken: bool = False
+    ) -> Keeper:
+        """Return the keeper of a log. `chosen` is $STORES_ANCHORS: files and `stdout` or `stderr`, with commas.
+
+        `stdout_taken`: what is meant for stdout goes to stderr, because stdout is for one document alone.
+        """
         names = [name.strip() for name in (chosen or "").split(",") if name.strip()]
         streams = tuple(_STREAMS[name] for name in names if name in _STREAMS)
+        if stdout_taken:
+            streams = (_STREAMS["stderr"],) if streams else ()
         files = [Path(name) for name in names if name not in _STREAMS]
         if len(files) > 1:
             raise UsageError(VARIABLE, f"it names {len(files)} files", "name one file, and stdout or stderr beside it")
         default = root / ".stores" / "anchors" / f"{environment}-{chain_id}.jsonl"
         return cls(files[0] if files else default, streams)
 
-    def check(self, ask: Callable[[], Anchor]) -> None:
-        """Raise AuditIncompleteError if the log, whose end `ask` gives, is shorter than it was, or ends otherwise."""
+    def check(self, log: Log) -> None:
+        """Raise AuditIncompleteError if the log is shorter than it was, ends otherwise, or was rewritten since."""
         if self.file.exists():
             # The file first: another run may keep a later end between the two.
             earlier = read(self.file)
-            check_follows(self.file, earlier, ask())
+            check_follows(self.file, earlier, log)
 
-    def keep(self, ask: Callable[[], Anchor], *, every: int = 1) -> bool:
+    def keep(self, log: Log, *, every: int = 1) -> bool:
         """Leave the log's end kept if it has `every` entries more than at the last anchor; return whether it has."""
         earlier = read(self.file) if self.file.exists() else ()
-        end = ask()
-        check_follows(self.file, earlier, end)
+        end = check_follows(self.file, earlier, log)
         if end.seq - max((anchor.seq for anchor in earlier), default=0) < every:
             return False
         append(self.file, end)

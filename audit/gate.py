@@ -99,6 +99,8 @@ class Gate:
         self.ledger = ledger
         self.cluster = Cluster(kubeconfig=target.kubeconfig, context=settings.context)
         self.entrance = Entrance.of(root, settings, target)
+        self.stdout_taken = False
+        """Whether stdout is for one document alone, so that anchors that were meant for it go to stderr."""
         self._resources = ExitStack()
         self.engine = self._resources.enter_context(Engine(root, settings, target))
 
@@ -356,6 +358,7 @@ class Gate:
             actor=actor,
             report=report,
             overwrite_drift=overwrite_drift,
+            stdout_taken=self.stdout_taken,
         )
 
     def status(self, *, deep: bool = False, unsure: Callable[[str], None] = lambda _: None) -> list[StoreStatus]:

@@ -420,6 +420,13 @@ class Ledger:
         clock = self._database.clock
         return self._database.read(lambda connection: verification.anchor(connection, clock))
 
+    def holds(self, anchor: Anchor) -> bool:
+        """Return whether the entry that was the last one at the anchor is still there, with its hash, or was archived.
+
+        An entry's hash seals all before it, so nothing up to there was rewritten if it is.
+        """
+        return self._database.read(lambda connection: verification.holds(connection, anchor))
+
     def _refused(
         self, error: LockedError, actor: Actor, environment: str, run_id: str, metadata: Mapping[str, object]
     ) -> None:

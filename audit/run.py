@@ -175,6 +175,8 @@ class Run:
     """Stores that may be removed although they cannot be backed up."""
     replaces_data: frozenset[str] = frozenset()
     """Stores whose data this run replaces: they may be closed, from an earlier try."""
+    stdout_taken: bool = False
+    """Whether anchors that were meant for stdout go to stderr; see `Gate`."""
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")
     _began: dict[str, float] = field(default_factory=dict)
     _touched: set[str] = field(default_factory=set)
@@ -785,15 +787,15 @@ class Run:
     def _anchors(self) -> Keeper:
         """Return who keeps the log's anchors. Raises AuditIncompleteError if the log is not what it was."""
         chain_id, chosen = self.ledger.anchor().chain_id, os.environ.get(anchors.VARIABLE)
-        keeper = Keeper.of(self.root, self.settings.environment, chain_id, chosen)
-        keeper.check(self.ledger.anchor)
+        keeper = Keeper.of(self.root, self.settings.environment, chain_id, chosen, stdout_taken=self.stdout_taken)
+        keeper.check(self.ledger)
         return keeper
 
     def _anchor(self, keeper: Keeper) -> None:
         try:
             if self.ledger.hung is not None:
                 raise self.ledger.hung
-            keeper.keep(self.ledger.anchor)
+            keeper.keep(self.ledger)
         except (StoresError, OSError) as error:
             # The next run compares again; what the run did matters more than this.
             self.tell(None, f"the log's end could not be kept in {keeper.file}: {error}")

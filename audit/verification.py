@@ -92,6 +92,22 @@ def anchor(connection: Connection, clock: Clock) -> Anchor:
     return Anchor(row.chain_id, row.seq, row.hash, row.now)
 
 
+def holds(connection: Connection, anchor: Anchor) -> bool:
+    """Return whether the entry that was the last one at the anchor is still there, with its hash.
+
+    True also where it was archived and purged since: then the checkpoint answers for it, see `verify`.
+    """
+    head = connection.execute(select(audit_head).where(audit_head.c.id == HEAD_ID)).one()
+    if anchor.chain_id != head.chain_id:
+        return False
+    if anchor.seq < head.purged_seq:
+        return True
+    if anchor.seq == head.purged_seq:
+        return anchor.hash == (head.purged_hash if head.purged_seq else chain.genesis_hash(head.chain_id))
+    found = connection.execute(select(audit_logs.c.hash).where(audit_logs.c.seq == anchor.seq)).scalar_one_or_none()
+    return bool(found == anchor.hash)
+
+
 def verify(connection: Connection, anchors: Sequence[Anchor]) -> Verification:
     """Return what a walk over the whole chain finds, in flat memory. Entries written meanwhile are left out."""
     last = select(func.max(audit_logs.c.seq)).scalar_subquery()

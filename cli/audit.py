@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from stacks.errors import AuditIncompleteError, UsageError
 
 if TYPE_CHECKING:
     from audit.anchors import Anchor
+    from audit.gate import Gate
     from audit.records import Entry
     from audit.segments import Segment
 
@@ -181,14 +183,18 @@ def show(session: Session, *, as_json: bool, reference: str) -> None:
 def verify(session: Session, *, as_json: bool, anchor_file: Path | None, archives: tuple[Path, ...]) -> None:
     """Read every entry again and prove that none was changed, taken away or added.
 
-    Without an anchor, a log that was rewritten as a whole looks whole. Exits with 9 when the log is not whole, and
-    names the first bad entry and what was done to it.
+    Without --anchor it goes by the anchors that runs have kept on this machine ($STORES_ANCHORS), if there are any: a
+    log that was rewritten as a whole looks whole by itself. Exits with 9 when the log is not whole, and names the first
+    bad entry and what was done to it.
     """
     anchors = _anchors(anchor_file) if anchor_file is not None else ()
     if anchor_file is not None and not anchors:
         raise UsageError(str(anchor_file), "it holds no anchor, so it proves nothing", "name a file that holds one")
     segments = _segments(archives)
     with session.gate() as gate:
+        if anchor_file is None and (kept := _kept_by_runs(session, gate)).exists():
+            anchors = _anchors(kept)
+            session.output.note(f"the anchors are those that runs have kept in {kept}")
         found = gate.ledger.verify(anchors)
         if segments:
             _check_sequence(segments, *gate.ledger.beginning())
@@ -253,9 +259,8 @@ def anchor(session: Session, *, file: Path | None, every: int) -> None:
 
     earlier = _anchors(file) if file is not None and file.exists() else ()
     with session.gate() as gate:
-        end = gate.ledger.anchor()
+        end = gate.ledger.anchor() if file is None else anchors.check_follows(file, earlier, gate.ledger)
     if file is not None:
-        anchors.check_follows(file, earlier, end)
         kept = max((found.seq for found in earlier), default=None)
         if kept is not None and every > 1 and end.seq - kept < every:
             session.output.note(f"{file}: the log has {end.seq - kept} entries more than at its last anchor")
@@ -386,6 +391,14 @@ def _anchors(file: Path) -> tuple[Anchor, ...]:
     from audit import anchors  # noqa: PLC0415 - `--help` must not load the ledger
 
     return anchors.read(file)
+
+
+def _kept_by_runs(session: Session, gate: Gate) -> Path:
+    """Return the file in which runs on this machine keep the anchors of this log."""
+    from audit.anchors import VARIABLE, Keeper  # noqa: PLC0415 - `--help` must not load the ledger
+
+    chain_id = gate.ledger.anchor().chain_id
+    return Keeper.of(session.root, gate.environment, chain_id, os.environ.get(VARIABLE)).file
 
 
 def _one_line(value: Any) -> str:

@@ -34,6 +34,7 @@ class Session:
     environment: str = DEFAULT_ENVIRONMENT
     color: bool = True
     verbose: bool = False
+    as_json: bool = False
 
     @property
     def output(self) -> Output:
@@ -57,6 +58,7 @@ class Session:
     def gate(self) -> Iterator[Gate]:
         """Hold the environment's gate open."""
         with open_gate(self.root, self.environment) as gate:
+            gate.stdout_taken = self.as_json
             yield gate
 
     def actor(self) -> Actor:
@@ -136,7 +138,16 @@ key_option = click.option(
     metavar="KEY",
     help="Do the same request at most once: a repetition with this key gets the first one's result.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+
+
+def _as_json(context: click.Context, _parameter: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - click's
+    context.ensure_object(Session).as_json = value
+    return value
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_as_json, help="Print one JSON document instead of text."
+)
 
 
 def _set(name: str, convert: Callable[[Any], Any] = lambda value: value) -> Callable[..., None]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,9 +62,23 @@ def _end(seq: int, sealed: str = "ab", chain_id: str = "chain") -> Anchor:
     return Anchor(chain_id, seq, sealed * 32, AT)
 
 
+@dataclass
+class Log:
+    """A log with this end. `rewritten`: what was its end once is another entry now."""
+
+    end: Anchor
+    rewritten: bool = False
+
+    def anchor(self) -> Anchor:
+        return self.end
+
+    def holds(self, _anchor: Anchor) -> bool:
+        return not self.rewritten
+
+
 def test_a_keeper_keeps_each_end_once_and_only_when_the_log_has_grown(tmp_path: Path) -> None:
     keeper = Keeper.of(tmp_path, "prod", "chain")
-    assert [keeper.keep(partial(_end, seq), every=3) for seq in (0, 1, 3, 4, 6, 6)] == [
+    assert [keeper.keep(Log(_end(seq)), every=3) for seq in (0, 1, 3, 4, 6, 6)] == [
         False,
         False,
         True,
@@ -79,21 +93,30 @@ def test_a_keeper_keeps_each_end_once_and_only_when_the_log_has_grown(tmp_path: 
 @pytest.mark.parametrize("end", [_end(5), _end(6, "cd")])
 def test_a_log_that_was_cut_or_exchanged_is_told_and_not_kept(tmp_path: Path, end: Anchor) -> None:
     keeper = Keeper.of(tmp_path, "prod", "chain")
-    keeper.check(lambda: _end(0))
-    keeper.keep(lambda: _end(6))
+    keeper.check(Log(_end(0)))
+    keeper.keep(Log(_end(6)))
     for call in (keeper.check, keeper.keep):
         with pytest.raises(AuditIncompleteError, match=r"but on .* it ended at 6"):
-            call(lambda: end)
+            call(Log(end))
     assert [anchor.seq for anchor in anchors.read(keeper.file)] == [6]
-    keeper.check(lambda: _end(6))
-    keeper.check(lambda: _end(7, "ef"))
+    keeper.check(Log(_end(6)))
+    keeper.check(Log(_end(7, "ef")))
+
+
+def test_a_rewrite_with_an_entry_behind_it_is_told_and_not_kept(tmp_path: Path) -> None:
+    keeper = Keeper.of(tmp_path, "prod", "chain")
+    keeper.keep(Log(_end(6)))
+    for call in (keeper.check, keeper.keep):
+        with pytest.raises(AuditIncompleteError, match=r"entry 6 is not the one .* 1 written behind them"):
+            call(Log(_end(7, "ef"), rewritten=True))
+    assert [anchor.seq for anchor in anchors.read(keeper.file)] == [6]
 
 
 def test_anchors_of_another_log_are_never_mixed(tmp_path: Path) -> None:
     keeper = Keeper.of(tmp_path, "prod", "chain", str(tmp_path / "kept"))
-    keeper.keep(lambda: _end(1))
+    keeper.keep(Log(_end(1)))
     with pytest.raises(UsageError, match="is of another log"):
-        keeper.keep(lambda: _end(2, chain_id="other"))
+        keeper.keep(Log(_end(2, chain_id="other")))
 
 
 @pytest.mark.parametrize(
@@ -119,17 +142,33 @@ def test_two_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_collector_gets_the_line_on_its_stream(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    Keeper.of(tmp_path, "prod", "chain", "stdout").keep(lambda: _end(1))
-    assert capfd.readouterr().out == anchors.to_line(_end(1)) + "\n"
+    Keeper.of(tmp_path, "prod", "chain", "stdout").keep(Log(_end(1)))
+    assert capfd.readouterr() == (anchors.to_line(_end(1)) + "\n", "")
+
+
+@pytest.mark.parametrize("chosen", ["stdout", "stdout,stderr"])
+def test_where_stdout_is_taken_the_line_goes_to_stderr_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], chosen: str
+) -> None:
+    Keeper.of(tmp_path, "prod", "chain", chosen, stdout_taken=True).keep(Log(_end(1)))
+    assert capfd.readouterr() == ("", anchors.to_line(_end(1)) + "\n")
+
+
+def test_where_stdout_is_taken_and_no_stream_was_chosen_none_is_written(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Keeper.of(tmp_path, "prod", "chain", stdout_taken=True).keep(Log(_end(1)))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_end_that_another_run_keeps_meanwhile_is_no_alarm(tmp_path: Path) -> None:
     """It is asked for after the file was read: whatever another run has kept by then, the log has reached."""
     keeper = Keeper.of(tmp_path, "prod", "chain")
-    keeper.keep(lambda: _end(6))
+    keeper.keep(Log(_end(6)))
 
-    def ask() -> Anchor:
-        anchors.append(keeper.file, _end(9))
-        return _end(8)
+    class Busy(Log):
+        def anchor(self) -> Anchor:
+            anchors.append(keeper.file, _end(9))
+            return _end(8)
 
-    keeper.check(ask)
+    keeper.check(Busy(_end(8)))

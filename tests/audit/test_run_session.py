@@ -5,16 +5,18 @@ A real ledger; what lies behind engine and cluster is not asked.
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
-from audit import anchors, spool
+from audit import anchors, chain, spool
 from audit.gate import AnyRun
 from audit.ledger import Ledger
-from audit.records import StoreOutcome
+from audit.records import NewEntry, StoreOutcome
 from audit.run import ProgressEvent, Run
 from audit.tickets import TicketRun
 from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, LockedError
@@ -124,6 +126,22 @@ def test_each_run_keeps_the_logs_end_and_refuses_one_that_was_cut(runs: Runs) ->
     file = runs.root / ".stores/anchors" / f"prod-{end.chain_id}.jsonl"
     anchors.append(file, anchors.Anchor(end.chain_id, 9, "a" * 64, end.at))
     with pytest.raises(AuditIncompleteError, match="it ended at 9"), runs.new("run-3").session():
+        pytest.fail("it went on")
+
+
+def test_a_run_refuses_a_log_that_was_rewritten_and_written_on(runs: Runs, sqlite_url: str) -> None:
+    with runs.new("run-1").session():
+        runs.ledger.record(NewEntry(ALICE, "test.write", "success"))
+    with sqlite3.connect(str(make_url(sqlite_url).database)) as database:
+        for (trigger,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            database.execute(f"DROP TRIGGER {trigger}")
+        database.execute("DELETE FROM audit_logs")
+        genesis = chain.genesis_hash(runs.ledger.anchor().chain_id)
+        database.execute("UPDATE audit_head SET seq = 0, hash = ?", [genesis])
+    for _ in range(2):
+        runs.ledger.record(NewEntry(ALICE, "test.forged", "success"))
+    assert runs.ledger.verify().ok, "by itself the log looks whole"
+    with pytest.raises(AuditIncompleteError, match="its entry 1 is not the one"), runs.new("run-2").session():
         pytest.fail("it went on")
 
 

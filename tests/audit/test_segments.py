@@ -262,6 +262,12 @@ def test_an_anchor_of_the_checkpoint_proves_it(aged: Ledger, clock: FakeClock, t
     assert segment is not None
     end = aged.anchor()
     assert aged.verify([type(end)(end.chain_id, 10, segment.last_hash, end.at)]).ok
+    assert [aged.holds(type(end)(end.chain_id, seq, segment.last_hash, end.at)) for seq in (9, 10, 11)] == [
+        True,  # it was archived: the checkpoint answers for it
+        True,
+        False,
+    ]
+    assert not aged.holds(type(end)(end.chain_id, 10, "0" * 64, end.at))
     found = aged.verify([type(end)(end.chain_id, 10, "0" * 64, end.at)])
     assert (found.tampering, found.first_bad_seq) == ("rewrite", 10)
 

@@ -257,6 +257,34 @@ def test_what_has_matching_hashes_is_named_by_an_anchor_and_by_nothing_else(
     assert not log.verify(anchors[2:]).ok
 
 
+@pytest.mark.parametrize("act", [_rewrite, _delete_and_rewrite])
+def test_a_rewrite_that_is_written_on_is_seen_by_the_next_run_and_by_verify(
+    log: Ledger, tamper: Database, act: Callable[[Database], None]
+) -> None:
+    """What a run asks is one question about the last anchor: it must not be one about the end alone."""
+    anchor = log.anchor()
+    assert log.holds(anchor)
+    act(tamper)
+    for _ in range(2):
+        log.record(NewEntry(ALICE, "test.write", "success"))
+    assert log.verify().ok, "without an anchor this cannot be seen"
+    assert log.anchor().seq > anchor.seq
+    assert not log.holds(anchor)
+    found = log.verify([anchor])
+    assert (found.tampering, found.first_bad_seq) == ("rewrite", 1), str(found)
+
+
+def test_a_log_that_only_grew_holds_each_of_its_ends(ledger: Ledger) -> None:
+    ends = [ledger.anchor()]
+    for _ in range(3):
+        ledger.record(NewEntry(ALICE, "test.write", "success"))
+        ends.append(ledger.anchor())
+    assert [ledger.holds(end) for end in ends] == [True] * 4
+    assert not ledger.holds(Anchor("another", 1, ends[1].hash, ends[1].at))
+    assert not ledger.holds(Anchor(ends[0].chain_id, 0, ends[1].hash, ends[1].at))
+    assert not ledger.holds(Anchor(ends[0].chain_id, 9, ends[3].hash, ends[3].at))
+
+
 def test_an_anchor_of_another_log_says_so(log: Ledger) -> None:
     anchor = log.anchor()
     stranger = Anchor("another", anchor.seq, anchor.hash, anchor.at)

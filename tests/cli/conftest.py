@@ -58,6 +58,7 @@ class FakeLedger:
     asked: dict[str, Any] = field(default_factory=dict)
     verification: Verification = field(default_factory=lambda: Verification(7))
     end: Anchor = field(default_factory=lambda: Anchor("chain", 7, "ab" * 32, AT))
+    rewritten: bool = False
     failure: BaseException | None = None
     rows: list[StoreRow] = field(default_factory=list)
     runs: list[OpenRun] = field(default_factory=list)
@@ -88,6 +89,9 @@ class FakeLedger:
     def anchor(self) -> Anchor:
         return self.end
 
+    def holds(self, _anchor: Anchor) -> bool:
+        return not self.rewritten
+
 
 def upgrade_plan(**more: Any) -> UpgradePlan:
     batches = ((Step("tea-house-x7k2m", "01", "7.1.4", "7.1.5"),), (Step("milk-bar-c2c2c", "01", "7.0.1", "7.1.5"),))
@@ -115,6 +119,7 @@ class FakeGate:
     upgraded: UpgradeResult = field(default_factory=lambda: UpgradeResult(upgrade_plan(), (upgraded_store(),)))
     done_before: UpgradeResult | None = None
     closed: bool = False
+    stdout_taken: bool = False
     doubt: str | None = None
     stores: tuple[StorePlan, ...] = (
         StorePlan("tea-house-x7k2m", "tea-house", "alice", "01", Action.CREATE, resources={"create": 15}),

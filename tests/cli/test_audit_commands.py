@@ -96,6 +96,15 @@ def test_an_anchor_that_cannot_follow_the_last_one_is_refused_and_not_written(
     assert (kept.read_text() == before) is (code != 0)
 
 
+def test_an_anchor_after_a_rewrite_is_refused_and_not_written(gate, stores, kept: Path) -> None:
+    before = kept.read_text()
+    gate.ledger.end, gate.ledger.rewritten = replace(gate.ledger.end, seq=8, hash="c" * 64), True
+    done = stores("audit", "anchor", "--output", str(kept))
+    assert (done.code, done.out) == (9, "")
+    assert "its entry 7 is not the one that was the last on 2026-11-23" in done.err
+    assert kept.read_text() == before
+
+
 def test_export_writes_every_entry_as_one_line_by_number(gate, stores, project: Path) -> None:
     gate.ledger.found = [entry(seq=1, reason="\x7f\x9b\u00e9"), entry(seq=2), entry(seq=3)]
     done = stores("audit", "export")
