@@ -14,7 +14,7 @@ from stacks.cluster import Cluster
 from tests.e2e.project import Project, store
 from tests.e2e.shop import Shop, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.chain, pytest.mark.timeout(900)]
 
 TEA = naming.new_store_id("backed")
 # The admin page of this one may install.

@@ -19,7 +19,7 @@ from components import desired, naming
 from tests.audit import mariadb_server
 from tests.e2e.project import Project, store
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.chain, pytest.mark.timeout(900)]
 
 TEA = naming.new_store_id("vault")
 

@@ -20,7 +20,7 @@ from components import naming
 from tests.e2e.conftest import ROOT
 from tests.e2e.project import Done, Project, store
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.chain, pytest.mark.timeout(900)]
 
 TEA, BAR = naming.new_store_id("tea"), naming.new_store_id("bar")
 # A name that is the whole of another store's id.

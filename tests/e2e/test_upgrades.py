@@ -29,7 +29,7 @@ from tests.e2e.project import ROOT, Done, Project, store
 from tests.e2e.shop import Shop
 from tests.e2e.test_interrupted import once_free, running
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.chain, pytest.mark.timeout(1200)]
 
 TEA, BAR, PUB = (naming.new_store_id(name) for name in ("tea", "bar", "pub"))
 OLDER, NOW, NEXT, BROKEN, ABSENT = (
