@@ -137,6 +137,35 @@ def test_a_key_that_cannot_be_kept_as_it_is_is_refused(ledger: Ledger, key: str)
     assert ledger.stores(ENVIRONMENT) == []
 
 
+@pytest.mark.parametrize("key", ["x", "x" * 255, "merge 7/7 ~"])
+def test_a_key_of_up_to_255_printable_characters_is_kept(ledger: Ledger, key: str) -> None:
+    wish = keyed("tea-1", key=key)
+    ledger.settle(wish.run_id, outcomes(ledger.admit(wish)))
+    assert ledger.admit(again(wish)).replayed is not None
+
+
+def test_a_refused_key_is_shown_by_its_beginning_only(ledger: Ledger) -> None:
+    with pytest.raises(UsageError, match=f"'{'x' * 50}' cannot be kept"):
+        ledger.admit(keyed("tea-1", key="x" * 256))
+
+
+def test_who_drops_expired_keys_keeps_those_of_others_that_have_not(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.settle((old := keyed("tea-1", key="old")).run_id, outcomes(ledger.admit(old)))
+    clock.move(days=6)
+    ledger.settle((new := keyed("tea-2", key="new")).run_id, outcomes(ledger.admit(new)))
+    clock.move(days=1)
+    ledger.settle((third := keyed("tea-3", key="third")).run_id, outcomes(ledger.admit(third)))
+    assert ledger.admit(again(new)).replayed is not None
+    assert ledger.admit(keyed("tea-4", key="old")).admitted
+
+
+def test_who_is_refused_is_told_which_key_it_was(ledger: Ledger) -> None:
+    wish = keyed("tea-1")
+    ledger.admit(wish)
+    with pytest.raises(LockedError, match="idempotency key 'deploy-7'"):
+        ledger.admit(again(wish))
+
+
 def test_nothing_to_do_claims_no_key(ledger: Ledger) -> None:
     ledger.admit(keyed())
     assert ledger.admit(keyed("tea-1")).admitted
