@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from audit import closed as closing
+from audit import database_image
 from audit import held as holding
 from audit.closed import Closed
 from audit.engine import Engine, Snapshot
@@ -211,17 +212,25 @@ def _staying(observation: Observation, store: Store) -> _Verdict:
     if store.id in observation.held:
         return _held(observation, store, differs)
     if differs:
-        return _Verdict(Action.UPDATE, _interruption(observation.desired[store.id]), differs)
+        return _Verdict(Action.UPDATE, _notices(applied, observation.desired[store.id]), differs)
     if row is not None and row.status in ("Deleting", "Failed", "Provisioning"):
         taken_back = "its removal was taken back" if row.status == "Deleting" else None
         return _Verdict(Action.RETRY, taken_back or row.status_reason or f"it was {row.status}")
     return _Verdict(Action.UNTOUCHED)
 
 
-def _interruption(desired: DesiredStore) -> str | None:
-    """Return what people must know of an update that visitors notice."""
-    persistent = desired.release.values.get("wpContent", {}).get("mode") == "persistent"
-    return "wpContent is persistent, so the shop may be away until its new pod serves" if persistent else None
+def _notices(applied: Mapping[str, Any], desired: DesiredStore) -> str | None:
+    """Return what people must know of an update: that visitors notice it, or that there is no way back from it."""
+    values, found = desired.release.values, []
+    if values.get("wpContent", {}).get("mode") == "persistent":
+        found.append("wpContent is persistent, so the shop may be away until its new pod serves")
+    if (images := database_image.change(applied, desired)) is not None:
+        before, after = images
+        backed_up = values.get("backup", {}).get("enabled")
+        first = "a backup is made first" if backed_up else "NO backup is made first, since backup.enabled is false"
+        back = "" if database_image.same_series(before, after) else ", and it is not rolled back if the change fails"
+        found.append(f"MariaDB {before} becomes {after}, and the shop is away until it runs: {first}{back}")
+    return "; ".join(found) or None
 
 
 def _held(observation: Observation, store: Store, differs: tuple[PropertyChange, ...]) -> _Verdict:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
 
-from audit import anchors, backups, failures, live, orphans, pending_releases, provenance, repair, spool
+from audit import anchors, backups, database_image, failures, live, orphans, pending_releases, provenance, repair, spool
 from audit import observation as observations
 from audit import schema as schemas
 from audit.anchors import Keeper
@@ -301,6 +301,7 @@ class Run:
         outcomes: dict[str, StoreOutcome] = {}
         try:
             outcomes |= self._final_backups(admission, leases) | self._behind(observation, admission)
+            outcomes |= self._before_another_server(observation, admission, leases, outcomes)
             outcomes |= self._data_first(admission)
             going = tuple(change for change in admission.admitted if change.store_id not in outcomes)
             options = self._options(observation, stores, replace(admission, admitted=going))
@@ -337,6 +338,49 @@ class Run:
                 self.tell(store_id, told, "Failed")
                 outcomes[store_id] = StoreOutcome(store_id, "failure", "Failed", reason=told, url=wanted.url)
         return outcomes
+
+    def _before_another_server(
+        self, observation: Observation, admission: Admission, leases: Sequence[Lease], outcomes: Collection[str]
+    ) -> dict[str, StoreOutcome]:
+        """Back up every store whose database gets another image; return the outcomes of those that must stay.
+
+        These are the ones whose backup fails, and those whose data the wanted server cannot read.
+        """
+        values = environment_values(self.root, self.settings.environment)
+        stay: dict[str, StoreOutcome] = {}
+        for change in admission.admitted if self.scope is None else ():
+            store_id = change.store_id
+            wanted = observation.desired.get(store_id)
+            if wanted is None or store_id in outcomes or observation.cell_of(store_id) is None:
+                continue
+            applied = observation.applied(store_id)
+            images = database_image.change(applied, wanted)
+            if applied is not None and images is None:
+                continue
+            why = database_image.too_old(self.cluster, store_id, wanted)
+            if why is None and images is not None and values["backup"]["enabled"]:
+                why = self._backup_before(store_id, images, leases)
+            if self._cancelled.is_set():
+                stay[store_id] = stopped(store_id, reached_engine=False)
+            elif why is not None:
+                told = f"it stays as it was: {why}"
+                self.tell(store_id, told, "Failed")
+                stay[store_id] = StoreOutcome(store_id, "failure", "Failed", reason=told, url=wanted.url)
+        return stay
+
+    def _backup_before(self, store_id: str, images: tuple[str, str], leases: Sequence[Lease]) -> str | None:
+        """Return why the backup before a change of the database's image failed, or None."""
+        if not database_image.serves(self.cluster, store_id):
+            self.tell(store_id, "its database does not run, so it cannot be backed up; its volume stays as it is")
+            return None
+        before, after = images
+        try:
+            backups.taken(self, leases, store_id, "pre-upgrade", note=f"before MariaDB {before} becomes {after}")
+        except AuditIncompleteError:
+            raise
+        except StoresError as error:
+            return f"the backup before MariaDB {before} becomes {after} failed: {error}"
+        return None
 
     def _data_first(self, admission: Admission) -> dict[str, StoreOutcome]:
         """Do what comes before the engine's work; return the outcomes of stores that it must not go on with."""

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from audit import database_image
 from audit import schema as schemas
 from audit.engine import EngineResult
 from audit.observation import Observation
@@ -46,8 +47,18 @@ class Work:
 def take_back(run: Run, work: Work) -> dict[str, StoreOutcome]:
     """Bring stores whose change failed back to what was applied before, and return how that went."""
     before = {store_id: was for store_id in work.changes if (was := _before(run, work, store_id)) is not None}
-    if not before:
-        return {}
+    stuck = {}
+    for store_id, was in before.items():
+        why = database_image.no_way_back(run.cluster, store_id, was, work.observation.desired[store_id])
+        if why is not None:
+            run.tell(store_id, why, "Failed")
+            stuck[store_id] = replace(work.outcomes[store_id], reason=f"{work.outcomes[store_id].reason}; {why}")
+    before = {store_id: was for store_id, was in before.items() if store_id not in stuck}
+    return stuck | (_taken_back(run, work, before) if before else {})
+
+
+def _taken_back(run: Run, work: Work, before: Mapping[str, Mapping[str, Any]]) -> dict[str, StoreOutcome]:
+    """Bring these stores back by one run of the engine; `before` is what they become, by store."""
     for store_id in before:
         run.tell(store_id, f"{work.outcomes[store_id].reason}; rolling back", "Provisioning")
     data = None if run.scope is None else run.scope.data
