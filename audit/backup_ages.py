@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from audit.records import STORE_BACKUP, StoreRow
 from components import backup_server, naming
 from stacks.cluster import Cluster
-from stacks.desired import environment_values, repository_of
+from stacks.desired import environment_values, on_our_server
 from stacks.errors import ClusterUnreachableError
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ def of_all(gate: Gate) -> list[BackupAge]:
     values = environment_values(gate.root, gate.environment)
     if not values["backup"]["enabled"]:
         return []
-    repository = repository_of(values)
-    ours = repository is not None and repository.namespace == naming.PLATFORM_NAMESPACE
+    ours = on_our_server(values)
     unknown: str | None = None
     scheduled: Mapping[str, _Scheduled] = {}
     try:

@@ -20,7 +20,7 @@ from audit.jobs import JobResult
 from components import backup_server as objects
 from components import desired, naming
 from stacks.cluster import Cluster
-from stacks.desired import CHART, repository_of
+from stacks.desired import CHART, on_our_server, repository_of
 from stacks.platform_key import PlatformKey
 from stacks.settings import Settings
 
@@ -43,15 +43,15 @@ class BackupServer:
     @property
     def is_ours(self) -> bool:
         """Whether the repositories lie on the platform's own server."""
-        repository = repository_of(self.values)
-        return repository is not None and repository.namespace == naming.PLATFORM_NAMESPACE
+        return on_our_server(self.values)
 
     def ensure(self, store_ids: Iterable[str]) -> bool:
         """Make the namespace, and the server with a login for each of these stores; return whether anything was new.
 
         One question to the cluster where all is as it should be.
         """
-        wanted = [*objects.policies(self.settings.surroundings)]
+        repository = None if self.is_ours else repository_of(self.settings, self.values)
+        wanted = [*objects.policies(self.settings.surroundings, repository)]
         if self.is_ours:
             logins = {store_id: self.key.backup_secrets(store_id)[desired.BACKUP_ACCESS] for store_id in store_ids}
             storage_class = self.settings.backup_server_storage_class

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from audit import policy_probe, policy_verdict
+from audit import policy_probe, policy_verdict, surroundings
+from audit.check import Check
 from audit.ledger import Ledger
 from audit.policy_verdict import FRESH, Verdict, age_text
 from audit.target import STATE_FOLDER, Target
@@ -28,20 +29,8 @@ from stacks.desired import caps, environment_values
 from stacks.errors import StoresError
 from stacks.settings import Settings
 
-State = Literal["ok", "warn", "fail"]
-
 _TIMEOUT_S: Final = 30
 _PLUGINS: Final = (("resource", "kubernetes", "pulumi-kubernetes"), ("resource", "random", "pulumi-random"))
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at. `cure` is empty unless something is to be done."""
-
-    name: str
-    state: State
-    detail: str
-    cure: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,27 +157,9 @@ def _cluster(patient: Patient) -> Iterator[Check]:
             "choose the right kubeconfig context",
         )
     values = environment_values(patient.root, settings.environment)
-    classes = cluster.storage_classes()
-    for name in sorted({values["uploads"]["storageClass"], values["database"]["storage"]["storageClass"]} - {""}):
-        if name in classes:
-            yield Check("storage class", "ok", name)
-        else:
-            known = ", ".join(sorted(classes)) or "none"
-            cure = f"make it, or name one of the cluster's ({known}) in values/values-{settings.environment}.yaml"
-            yield Check("storage class", "fail", f"{name!r} is not in the cluster", cure)
-    wanted = values["ingress"]["className"]
-    ingress_classes = cluster.ingress_classes()
-    if wanted in ingress_classes:
-        yield Check("ingress class", "ok", wanted)
-    else:
-        known = ", ".join(sorted(ingress_classes)) or "none"
-        cure = f"install an ingress controller, or set ingress.className (the cluster has: {known})"
-        yield Check("ingress class", "fail", f"{wanted!r} is not in the cluster", cure)
-    if cluster.namespace(settings.ingress_namespace) is None:
-        cure = "set stores:ingressNamespace to where the controller runs: the network policies admit only that one"
-        yield Check("ingress namespace", "fail", f"{settings.ingress_namespace!r} is not in the cluster", cure)
-    else:
-        yield Check("ingress namespace", "ok", settings.ingress_namespace)
+    yield from surroundings.storage(cluster, settings, values)
+    yield from surroundings.way_in(cluster, settings, values)
+    yield from surroundings.api_server(cluster, settings)
 
 
 def _network_policies(patient: Patient) -> Iterator[Check]:

@@ -20,7 +20,8 @@ from audit import held as holding
 from audit import observation as observations
 from audit import target as targets
 from audit.backup_ages import BackupAge
-from audit.doctor import Check, Patient, examine
+from audit.check import Check
+from audit.doctor import Patient, examine
 from audit.engine import Engine
 from audit.entrance import Entrance
 from audit.judgement import Judged

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from components import naming
-from components.objects import Object, Surroundings, dns_peers
+from components.objects import Destination, Object, Surroundings, dns_peers, door_to
 
 NAME: Final = "backup"
 PORT: Final = 8000
@@ -40,8 +40,11 @@ def namespace() -> Object:
     }
 
 
-def policies(surroundings: Surroundings) -> list[Object]:
-    """Return the policies: stores' backup pods and our own clients reach the server, and it calls nobody."""
+def policies(surroundings: Surroundings, repository: Destination | None = None) -> list[Object]:
+    """Return the policies: stores' backup pods and our own clients reach the server, and it calls nobody.
+
+    `repository` is where else than on this server the backups are: our own clients reach that too.
+    """
     here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": naming.PLATFORM_NAMESPACE}}}
     stores = {
         "namespaceSelector": {"matchLabels": {"app.kubernetes.io/part-of": "multi-store-platform"}},
@@ -68,6 +71,7 @@ def policies(surroundings: Surroundings) -> list[Object]:
                 "egress": [
                     {"to": [{"podSelector": {"matchLabels": dict(LABELS)}}], "ports": port},
                     {"to": dns_peers(surroundings), "ports": dns_ports},
+                    *([door_to(repository, surroundings)] if repository else []),
                 ],
             },
         ),

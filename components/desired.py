@@ -153,7 +153,7 @@ def store_objects(
     quota: objects.Quota,
     surroundings: objects.Surroundings,
     platform_key_version: int = 1,
-    repository: objects.Repository | None = None,
+    repository: objects.Destination | None = None,
 ) -> dict[str, objects.Object]:
     """Return the objects around a store's release, by part name."""
     labels = naming.labels(store_id, owner, environment)

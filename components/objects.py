@@ -23,14 +23,17 @@ HTTPS_PORT: Final = 443
 SOLVER_PORT: Final = 8089
 
 # Everything that a shop has no business to call: private, carrier-grade, link-local (cloud metadata), loopback and
-# multicast ranges. Pods and services lie in these on every common cluster; others add theirs by `cluster_cidrs`.
+# multicast ranges, and two more places of cloud metadata: Oracle's in 192.0.0.0/24, and Azure's WireServer, which has a
+# public address. Pods and services lie in these on every common cluster; others add theirs by `cluster_cidrs`.
 PRIVATE_CIDRS: Final = (
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "172.16.0.0/12",
+    "192.0.0.0/24",
     "192.168.0.0/16",
     "198.18.0.0/15",
     "224.0.0.0/4",
@@ -56,7 +59,7 @@ class Quota:
 
 @dataclass(frozen=True)
 class Destination:
-    """One place outside of its namespace that a shop may call, on one port.
+    """One place outside of its namespace that pods of a store may call, on one port.
 
     Pods of `namespace` with `labels`, whose port it is (a Service's own may differ); or addresses in `cidrs`; with
     neither, any public address.
@@ -77,6 +80,8 @@ class Surroundings:
     """
 
     ingress_namespace: str = "ingress-nginx"
+    ingress_labels: Mapping[str, str] = field(default_factory=dict)
+    """Of the ingress controller's pods; empty: all pods of the namespace."""
     ingress_cidrs: Sequence[str] = ()
     dns_namespace: str = "kube-system"
     dns_labels: Mapping[str, str] = field(default_factory=lambda: {"k8s-app": "kube-dns"})
@@ -85,15 +90,6 @@ class Surroundings:
     cluster_cidrs: Sequence[str] = ()
     destinations: Sequence[Destination] = ()
     """Where a shop's webhooks and mail go, besides HTTPS to public addresses."""
-
-
-@dataclass(frozen=True)
-class Repository:
-    """Where the backups go. `namespace` None: outside of the cluster. `labels` None: any pod of the namespace."""
-
-    namespace: str | None
-    port: int
-    labels: Mapping[str, str] | None = None
 
 
 def namespace(store_id: str, labels: Mapping[str, str]) -> Object:
@@ -156,7 +152,7 @@ def service_account(store_id: str, labels: Mapping[str, str]) -> Object:
 
 
 def network_policies(
-    store_id: str, surroundings: Surroundings, labels: Mapping[str, str], repository: Repository | None = None
+    store_id: str, surroundings: Surroundings, labels: Mapping[str, str], repository: Destination | None = None
 ) -> dict[str, Object]:
     """Return the NetworkPolicies by their short name. Together: nothing in or out but what a shop needs.
 
@@ -167,15 +163,12 @@ def network_policies(
     wordpress = {"podSelector": {"matchLabels": {_SELECTOR: "wordpress"}}}
     mariadb = {"podSelector": {"matchLabels": {_SELECTOR: "mariadb"}}}
     backup = {"podSelector": {"matchLabels": {_SELECTOR: "backup"}}}
-    ingress_controller = [
-        {"namespaceSelector": _namespace_named(surroundings.ingress_namespace)},
-        *_blocks(surroundings.ingress_cidrs),
-    ]
+    controller: Object = {"namespaceSelector": _namespace_named(surroundings.ingress_namespace)}
+    if surroundings.ingress_labels:
+        controller["podSelector"] = {"matchLabels": dict(surroundings.ingress_labels)}
+    ingress_controller = [controller, *_blocks(surroundings.ingress_cidrs)]
     dns = dns_peers(surroundings)
     dns_ports = [{"protocol": protocol, "port": port} for port in surroundings.dns_ports for protocol in ("UDP", "TCP")]
-    internet = {
-        "ipBlock": {"cidr": "0.0.0.0/0", "except": sorted({*PRIVATE_CIDRS, *surroundings.cluster_cidrs})},
-    }
     specs: dict[str, Object] = {
         "default-deny": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
         "dns": {
@@ -189,11 +182,8 @@ def network_policies(
             "ingress": [{"from": ingress_controller, "ports": [_tcp(WORDPRESS_PORT)]}],
             "egress": [
                 {"to": [mariadb], "ports": [_tcp(MARIADB_PORT)]},
-                {"to": [internet], "ports": [_tcp(HTTPS_PORT)]},
-                *(
-                    {"to": _peers(destination) or [internet], "ports": [_tcp(destination.port)]}
-                    for destination in surroundings.destinations
-                ),
+                door_to(Destination(HTTPS_PORT), surroundings),
+                *(door_to(destination, surroundings) for destination in surroundings.destinations),
             ],
         },
         "mariadb": {
@@ -207,7 +197,7 @@ def network_policies(
             "policyTypes": ["Ingress", "Egress"],
             "egress": [
                 {"to": [mariadb], "ports": [_tcp(MARIADB_PORT)]},
-                *([{"to": [_peer(repository, internet)], "ports": [_tcp(repository.port)]}] if repository else []),
+                *([door_to(repository, surroundings)] if repository else []),
             ],
         },
         # The certificate authority asks through the ingress controller; cert-manager itself calls no solver. By the
@@ -229,6 +219,12 @@ def dns_peers(surroundings: Surroundings) -> list[Object]:
         "podSelector": {"matchLabels": dict(surroundings.dns_labels)},
     }
     return [servers, *_blocks(surroundings.dns_cidrs)]
+
+
+def door_to(destination: Destination, surroundings: Surroundings) -> Object:
+    """Return the egress rule that opens one destination."""
+    public = {"ipBlock": {"cidr": "0.0.0.0/0", "except": sorted({*PRIVATE_CIDRS, *surroundings.cluster_cidrs})}}
+    return {"to": _peers(destination) or [public], "ports": [_tcp(destination.port)]}
 
 
 def credentials_secret(store_id: str, labels: Mapping[str, str], platform_key_version: int) -> Object:
@@ -260,13 +256,6 @@ def _peers(destination: Destination) -> list[Object]:
         pods = {"podSelector": {"matchLabels": dict(destination.labels)}}
         peers.insert(0, {"namespaceSelector": _namespace_named(destination.namespace), **pods})
     return peers
-
-
-def _peer(repository: Repository, internet: Object) -> Object:
-    if repository.namespace is None:
-        return internet
-    pods = {} if repository.labels is None else {"podSelector": {"matchLabels": dict(repository.labels)}}
-    return {"namespaceSelector": _namespace_named(repository.namespace), **pods}
 
 
 def _tcp(port: int) -> Object:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from components import backup_server, naming, objects
+from components import backup_server, naming
 from components.desired import DesiredStore, ReleaseSpec, store_objects
 from components.objects import HTTPS_PORT, Destination
 from stacks.errors import ManifestError
@@ -24,7 +24,7 @@ from stacks.manifest import Caps, Manifest, Store
 from stacks.manifest_model import SizeKey, Sizes
 from stacks.manifest_rules import WEB_PODS
 from stacks.quantities import parse_bytes, parse_cpu_millis
-from stacks.settings import Reach, Settings
+from stacks.settings import Reach, Settings, settings_file
 
 CHART: Final = "charts/store"
 
@@ -79,7 +79,7 @@ class Plans:
                 quota=settings.quota,
                 surroundings=self._surroundings,
                 platform_key_version=settings.platform_key_version,
-                repository=repository_of(values),
+                repository=repository_of(settings, values),
             ),
             release=ReleaseSpec(chart=f"./{CHART}", values=values, timeout_s=settings.release_timeout_seconds),
             deletion_timeout_s=settings.deletion_timeout_seconds,
@@ -97,19 +97,39 @@ def destinations(settings: Settings, values: Mapping[str, Any]) -> tuple[Destina
     return tuple(each for each in found if each != Destination(HTTPS_PORT))
 
 
-def repository_of(values: Mapping[str, Any]) -> objects.Repository | None:
-    """Return where a store with these values keeps its backups; None where it makes none."""
+def repository_of(settings: Settings, values: Mapping[str, Any]) -> Destination | None:
+    """Return where stores with these values keep their backups; None where they make none.
+
+    Raises ManifestError where the settings do not say where that is.
+    """
     backup = values["backup"]
     if not backup["enabled"]:
         return None
-    url = urlsplit(backup["repository"]["url"])
-    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    address, reach = backup["repository"]["url"], settings.backup_repository
+    url = urlsplit(address)
+    port = url.port or {"http": 80, "https": HTTPS_PORT}[url.scheme]
+    if on_our_server(values):
+        if reach is not None:
+            raise ManifestError(
+                settings_file(settings.environment),
+                f"stores:backupRepository would do nothing: {address} is the platform's own server",
+                "remove it, or name the other place in backup.repository.url of the values",
+            )
+        return Destination(port, naming.PLATFORM_NAMESPACE, backup_server.LABELS)
+    if reach is None and (url.hostname or "").endswith((".svc", ".svc.cluster.local")):
+        raise ManifestError(
+            settings_file(settings.environment),
+            f"backup.repository.url {address} is inside of the cluster, and a policy cannot name a Service",
+            "name `namespace`, `labels` and `port` of its pods in stores:backupRepository",
+        )
+    return (reach or Reach()).destination(port)
+
+
+def on_our_server(values: Mapping[str, Any]) -> bool:
+    """Return whether stores with these values keep their backups on the platform's own server."""
+    host = urlsplit(values["backup"]["repository"]["url"]).hostname or ""
     # A Service's name: `<service>.<namespace>.svc`, with or without the cluster's domain behind it.
-    labels = (url.hostname or "").split(".")
-    if len(labels) < 3 or labels[2] != "svc":
-        return objects.Repository(None, port)
-    server = backup_server.LABELS if labels[1] == naming.PLATFORM_NAMESPACE else None
-    return objects.Repository(labels[1], port, server)
+    return bool(values["backup"]["enabled"]) and host.split(".")[1:3] == [naming.PLATFORM_NAMESPACE, "svc"]
 
 
 def store_values(store: Store) -> dict[str, Any]:

@@ -23,7 +23,17 @@ from stacks.errors import ManifestError, Problem
 _PREFIX: Final = f"{naming.PROJECT}:"
 # The engine hands lists and maps over as JSON.
 _STRUCTURED: Final = frozenset(
-    {"admins", "clusterCidrs", "dnsCidrs", "dnsPorts", "ingressCidrs", "mailServer", "webhookReceiver"}
+    {
+        "admins",
+        "backupRepository",
+        "clusterCidrs",
+        "dnsCidrs",
+        "dnsPorts",
+        "ingressCidrs",
+        "ingressLabels",
+        "mailServer",
+        "webhookReceiver",
+    }
 )
 
 
@@ -107,6 +117,8 @@ class Settings(BaseModel):
     """The uid of the one right cluster's kube-system namespace; None takes the first cluster met and records it."""
     ingress_namespace: DnsLabel = "ingress-nginx"
     """Where the ingress controller's pods run: the only ones that may call a shop."""
+    ingress_labels: dict[str, str] = Field(default_factory=dict)
+    """The labels of these pods, where others run beside them (k3s: Traefik in kube-system); none: all pods there."""
     ingress_cidrs: tuple[Cidr, ...] = ()
     """The nodes' addresses, where the ingress controller runs on the nodes' own network: they may call a shop too."""
     dns_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (DNS_PORT,)
@@ -114,7 +126,7 @@ class Settings(BaseModel):
     dns_cidrs: tuple[Cidr, ...] = ()
     """Where a name server on the nodes' own network answers (NodeLocal DNSCache: 169.254.20.10/32)."""
     cluster_cidrs: tuple[Cidr, ...] = ()
-    """Ranges of pods, services and nodes outside of the private ones, which shops must not call."""
+    """Ranges of pods, services, nodes and the API server outside of the private ones, which shops must not call."""
     platform_key_version: Positive = 1
     """The version of the platform key that the webhooks' secrets come from; see docs/platform-key.md."""
     url_port: Annotated[int, Field(ge=1, le=65535)] | None = None
@@ -150,6 +162,8 @@ class Settings(BaseModel):
     stores_total: Count = 100
     """Over all cells of the environment; an owner's own figures stand in owners.yaml."""
 
+    backup_repository: Reach | None = None
+    """Where the object store of the values' `backup.repository.url` is; None is a public address."""
     backup_server_image: str = backup_server.IMAGE
     backup_server_storage: Quantity = "20Gi"
     backup_server_storage_class: DnsLabel | None = None
@@ -190,6 +204,7 @@ class Settings(BaseModel):
         """Return what the cluster looks like from a store."""
         return Surroundings(
             ingress_namespace=self.ingress_namespace,
+            ingress_labels=self.ingress_labels,
             ingress_cidrs=self.ingress_cidrs,
             dns_ports=self.dns_ports,
             dns_cidrs=self.dns_cidrs,

@@ -11,7 +11,7 @@ from typing import Any, Self
 import pytest
 
 from audit.anchors import Anchor
-from audit.doctor import Check
+from audit.check import Check
 from audit.gate import Credentials, StoreStatus
 from audit.plan import Action, LimitUse, Plan, PropertyChange, StorePlan
 from audit.records import Actor, Admission, Change, Entry, OpenRun, OwnerUsage, StoreRow, Usage

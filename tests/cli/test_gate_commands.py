@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from audit.backup_ages import BackupAge
-from audit.doctor import Check
+from audit.check import Check
 from audit.plan import Action, PropertyChange, StorePlan
 from audit.run import RunResult, StoreResult
 from stacks.errors import CancelledError, DatabaseUnreachableError, OverLimitError, Problem, StoreFailedError

@@ -3,8 +3,10 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import pytest
+
 from components import backup_server as server
-from components.objects import Surroundings
+from components.objects import Destination, Surroundings, door_to
 
 
 def logins(secret: dict[str, Any]) -> list[str]:
@@ -41,3 +43,21 @@ def test_each_store_has_a_path_of_its_own_behind_a_login() -> None:
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert "--private-repos" in arguments
     assert not any("no-auth" in argument for argument in arguments)
+
+
+@pytest.mark.parametrize(
+    "repository",
+    [Destination(443), Destination(9000, "storage", {"app": "minio"}), Destination(443, cidrs=("10.9.0.0/28",))],
+    ids=["public", "pods", "private addresses"],
+)
+def test_our_own_clients_reach_a_repository_elsewhere_and_the_server_calls_nobody(
+    repository: Destination,
+) -> None:
+    plain, found = (
+        {policy["metadata"]["name"]: policy["spec"] for policy in server.policies(Surroundings(), where)}
+        for where in (None, repository)
+    )
+    assert {name for name in found if found[name] != plain[name]} == {"backup-client"}
+    doors = found["backup-client"]["egress"]
+    assert doors[:-1] == plain["backup-client"]["egress"]
+    assert doors[-1] == door_to(repository, Surroundings())

@@ -78,13 +78,25 @@ def test_dns_is_the_only_way_out_for_every_pod(policies: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     "address",
     ["10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.255", "192.168.0.1", "100.64.0.1", "127.0.0.1",
-     "169.254.169.254", "0.0.0.1", "224.0.0.1", "255.255.255.255"],
+     "169.254.169.254", "0.0.0.1", "224.0.0.1", "255.255.255.255", "192.0.0.192", "168.63.129.16"],
 )  # fmt: skip
 def test_a_shop_cannot_call_private_addresses(policies: dict[str, Any], address: str) -> None:
     assert not _is_open(policies, address)
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "172.15.255.255", "172.32.0.0", "192.167.255.255", "198.20.0.1"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "1.1.1.1",
+        "172.15.255.255",
+        "172.32.0.0",
+        "192.167.255.255",
+        "198.20.0.1",
+        "192.0.1.1",
+        "168.63.129.15",
+        "168.63.129.17",
+    ],
+)
 def test_a_shop_can_call_public_addresses_by_https(policies: dict[str, Any], address: str) -> None:
     assert _is_open(policies, address)
 
@@ -109,6 +121,20 @@ def test_an_ingress_controller_on_the_nodes_network_is_admitted_by_its_addresses
         (rule,) = policies[name]["spec"]["ingress"]
         assert rule["from"][1:] == [{"ipBlock": {"cidr": "10.0.0.0/24"}}]
     assert "ipBlock" not in str(policies["mariadb"])
+
+
+def test_only_the_controllers_own_pods_are_admitted_where_the_settings_name_their_labels() -> None:
+    surroundings = Surroundings(ingress_namespace="kube-system", ingress_labels={"app": "traefik"})
+    policies = objects.network_policies(STORE, surroundings, LABELS)
+    for name in ("wordpress", "acme-solver"):
+        (rule,) = policies[name]["spec"]["ingress"]
+        # One peer with both selectors.
+        assert rule["from"] == [
+            {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+                "podSelector": {"matchLabels": {"app": "traefik"}},
+            }
+        ]
 
 
 def test_a_name_server_elsewhere_is_reached_where_the_settings_say() -> None:

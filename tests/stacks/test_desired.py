@@ -9,6 +9,7 @@ from charts import quota
 from components.objects import Destination
 from stacks import desired, manifest, settings
 from stacks.desired import Plans
+from stacks.errors import ManifestError
 from stacks.manifest_model import Database, Image, Package, Store, Uploads, Web
 from stacks.settings import Reach
 
@@ -114,6 +115,74 @@ def test_the_mail_servers_door_has_the_port_of_the_values() -> None:
     assert desired.destinations(config, smtp) == (Destination(587),)
     inside = config.model_copy(update={"mail_server": Reach(namespace="mail", labels={"app": "relay"}, port=2525)})
     assert desired.destinations(inside, smtp) == (Destination(2525, "mail", {"app": "relay"}),)
+
+
+def backed_up_to(url: str, where: Any = None) -> tuple[settings.Settings, dict[str, Any]]:
+    """Return settings and values of an environment whose backups go to that address."""
+    values = desired.environment_values(ROOT, "prod")
+    values["backup"]["repository"]["url"] = url
+    config = settings.parse(settings.config_of(ROOT, "prod"), "here")
+    return config.model_copy(update={"backup_repository": None if where is None else Reach(**where)}), values
+
+
+PODS = {"namespace": "storage", "labels": {"app": "minio"}, "port": 9000}
+
+
+@pytest.mark.parametrize(
+    ("url", "where", "expected"),
+    [
+        ("https://s3.eu-central-1.amazonaws.com/b", None, Destination(443)),
+        ("https://s3.corp.example:8443/b", {"cidrs": ("10.9.0.0/28",)}, Destination(8443, cidrs=("10.9.0.0/28",))),
+        ("https://s3.corp.example/b", {"cidrs": ("10.9.0.4/32",), "port": 9000},
+         Destination(9000, cidrs=("10.9.0.4/32",))),
+        # The port of its pods, not of its Service; and no other pod of that namespace.
+        ("http://minio.storage.svc/b", PODS, Destination(9000, "storage", {"app": "minio"})),
+        ("http://backup.stores-platform.svc:8000", None,
+         Destination(8000, "stores-platform", {"app.kubernetes.io/name": "backup-server"})),
+        ("http://backup.stores-platform.svc.cluster.local:8000", None,
+         Destination(8000, "stores-platform", {"app.kubernetes.io/name": "backup-server"})),
+    ],
+)  # fmt: skip
+def test_backups_reach_their_repository_where_the_settings_say_it_is(url: str, where: Any, expected: Any) -> None:
+    assert desired.repository_of(*backed_up_to(url, where)) == expected
+
+
+def test_a_repository_inside_of_the_cluster_needs_the_labels_of_its_pods() -> None:
+    with pytest.raises(ManifestError) as raised:
+        desired.repository_of(*backed_up_to("http://minio.storage.svc:9000/b"))
+    assert str(raised.value) == (
+        "Pulumi.prod.yaml: backup.repository.url http://minio.storage.svc:9000/b is inside of the cluster, and a "
+        "policy cannot name a Service; name `namespace`, `labels` and `port` of its pods in stores:backupRepository"
+    )
+
+
+def test_the_platforms_own_server_needs_no_place() -> None:
+    with pytest.raises(ManifestError) as raised:
+        desired.repository_of(*backed_up_to("http://backup.stores-platform.svc:8000", PODS))
+    assert str(raised.value) == (
+        "Pulumi.prod.yaml: stores:backupRepository would do nothing: http://backup.stores-platform.svc:8000 is the "
+        "platform's own server; remove it, or name the other place in backup.repository.url of the values"
+    )
+
+
+def test_stores_without_backups_reach_no_repository() -> None:
+    config, values = backed_up_to("http://minio.storage.svc/b")
+    values["backup"]["enabled"] = False
+    assert desired.repository_of(config, values) is None
+    assert not desired.on_our_server(values)
+
+
+def test_a_private_object_store_is_opened_for_the_stores_backups_alone() -> None:
+    config = settings.config_of(ROOT, "prod")
+    plain = Plans(ROOT, settings.parse(config, "here")).desired(store()).objects
+    opened = Plans(ROOT, settings.parse(config | {"backupRepository": {"cidrs": ["10.9.0.0/28"]}}, "here"))
+    found = opened.desired(store()).objects
+    assert {part for part in found if found[part] != plain[part]} == {"policy-backup"}
+    (rule,) = found["policy-backup"]["spec"]["egress"][1:]
+    assert rule == {
+        "to": [{"ipBlock": {"cidr": "10.9.0.0/28"}}],
+        "ports": [{"protocol": "TCP", "port": 443}],
+    }
 
 
 def test_where_and_how_a_store_sells_arrives_and_the_environments_choice_stays_otherwise(plans: Plans) -> None:

@@ -110,6 +110,7 @@ def test_the_projects_config_schema_says_what_the_settings_say() -> None:
         "stores:clusterUid",
         "stores:clusterCidrs",
         "stores:ingressCidrs",
+        "stores:ingressLabels",
         "stores:dnsPorts",
         "stores:dnsCidrs",
         "stores:urlPort",
@@ -120,6 +121,7 @@ def test_the_projects_config_schema_says_what_the_settings_say() -> None:
         "stores:admins",
         "stores:webhookReceiver",
         "stores:mailServer",
+        "stores:backupRepository",
         "stores:sandboxWoocommerce",
         "stores:sandboxStorefront",
     }
