@@ -36,7 +36,12 @@ def require(admins: Collection[str], what: str, asked: NewEntry, ledger: Ledger)
 
 
 def is_admin(admins: Collection[str], actor: Actor) -> bool:
-    """Return whether the list names the actor, of the actor's kind: what CI claims is never a user's name."""
+    """Return whether the list names the actor, of the actor's kind: what CI claims is never a user's name.
+
+    Nobody of a shop is ever an admin of the platform, whatever the list says.
+    """
+    if actor.kind == "shop":
+        return False
     for entry in admins:
         kind, _, name = entry.rpartition(":")
         if (kind or "user", name) == (actor.kind, actor.name):

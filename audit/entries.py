@@ -14,6 +14,7 @@ from audit import chain, deferral
 from audit.database import Clock
 from audit.records import Entry, NewEntry
 from audit.tables import HEAD_ID, NAME_LENGTH, REASON_LENGTH, audit_head, audit_logs, to_us
+from stacks.errors import UsageError
 
 _LONG_NAME: Final = 255
 _METADATA_LENGTH: Final = 60_000
@@ -44,6 +45,29 @@ class Head(NamedTuple):
 def new_id() -> str:
     """Return the id of an entry to be written. Who keeps it can find out whether the entry was written."""
     return str(uuid.uuid4())
+
+
+def checked_id(entry_id: str) -> str:
+    """Return an id that a caller has chosen, in its one form; raises UsageError if it is no UUID."""
+    try:
+        return str(uuid.UUID(entry_id))
+    except ValueError:
+        what, cure = f"{clean(entry_id, 64)!r} is no id of an entry", "make one by audit.events.entry_id"
+        raise UsageError("audit log", what, cure) from None
+
+
+def check_same(written: Entry, entry: NewEntry) -> None:
+    """Raise UsageError unless `written` is what recording `entry` leaves: two things can never share an id."""
+    row = _row(entry, written.entry_id, written.seq, written.recorded_at)
+    row["metadata"] = chain.from_json(row["metadata"])
+    # The owner is looked up when it is written, and may be another since; the rest is what was told.
+    own = {"recorded_at", "owner", *(["occurred_at"] if entry.occurred_at is None else [])}
+    if other := sorted(name for name, value in row.items() if name not in own and getattr(written, name) != value):
+        raise UsageError(
+            f"entry {written.entry_id}",
+            f"it is on record already, with another {', '.join(other)}",
+            "give each event an id of its own; nothing was recorded",
+        )
 
 
 def hold(connection: Connection) -> None:

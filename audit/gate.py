@@ -30,7 +30,17 @@ from audit.limits import Limits, own_limits
 from audit.observation import Observation
 from audit.plan import CHANGING, Plan, StorePlan, count_operations, limit_use
 from audit.reconcile import Reconciliation, take_over
-from audit.records import LIMIT_OVERRIDE, STORE_DELETE, Actor, Lease, NewEntry, RunRequest, StoreRow, Usage
+from audit.records import (
+    LIMIT_OVERRIDE,
+    STORE_CREDENTIALS_READ,
+    STORE_DELETE,
+    Actor,
+    Lease,
+    NewEntry,
+    RunRequest,
+    StoreRow,
+    Usage,
+)
 from audit.rewinds import Rewind
 from audit.run import PROBES, ProgressEvent, Report, Run, RunResult, StoreResult
 from audit.target import Target
@@ -398,7 +408,7 @@ class Gate:
         self.ledger.record(
             NewEntry(
                 actor=actor,
-                action="store.credentials.read",
+                action=STORE_CREDENTIALS_READ,
                 outcome="success",
                 environment=self.environment,
                 store_id=store_id,

@@ -331,13 +331,23 @@ class Ledger:
 
     # --- the audit log
 
-    def record(self, entry: NewEntry) -> Entry:
-        """Return the entry as written at the end of the log."""
-        clock, entry_id = self._database.clock, entries.new_id()
-        return self._database.write(
-            lambda connection: entries.append(connection, clock, [entry], [entry_id])[0],
-            find=lambda connection: entries.find(connection, clock, entry_id),
+    def record(self, entry: NewEntry, entry_id: str | None = None) -> Entry:
+        """Return the entry as written at the end of the log.
+
+        With an `entry_id` of the caller's (`audit.events`), what was recorded under it before is returned instead, also
+        to callers at the same moment. Raises UsageError if that says something else, or if the id is no UUID.
+        """
+        clock = self._database.clock
+        own_id = entries.new_id() if entry_id is None else entries.checked_id(entry_id)
+
+        # An id is there once: who comes second is told so by the database, and finds what the first one wrote.
+        written = self._database.write(
+            lambda connection: entries.append(connection, clock, [entry], [own_id])[0],
+            find=lambda connection: entries.find(connection, clock, own_id),
         )
+        if entry_id is not None:
+            entries.check_same(written, entry)
+        return written
 
     def entries(
         self,

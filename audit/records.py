@@ -13,7 +13,8 @@ from typing import Final, Literal
 from audit.limits import LimitName, Limits, OwnerLimits
 from stacks.errors import Problem
 
-ActorKind = Literal["user", "ci", "service"]
+ActorKind = Literal["user", "ci", "service", "shop"]
+"""`shop`: somebody in a shop, who is nobody of the platform's whatever the name; see `audit.events.shop_user`."""
 Outcome = Literal["unknown", "success", "failure", "cancelled", "denied"]
 Settled = Literal["success", "failure", "cancelled"]
 Status = Literal["Pending", "Provisioning", "Ready", "Failed", "Deleting", "Deleted"]
@@ -36,6 +37,15 @@ LIMIT_OVERRIDE: Final = "limit.override"
 LEASE_TAKEOVER: Final = "lease.takeover"
 LEASE_ACQUIRE: Final = "lease.acquire"
 ENGINE_UNLOCK: Final = "engine.unlock"
+STORE_CREDENTIALS_READ: Final = "store.credentials.read"
+STORE_BACKUPS_PRUNE: Final = "store.backups.prune"
+PRODUCT_CREATED: Final = "product.created"
+PRODUCT_UPDATED: Final = "product.updated"
+PRODUCT_TRASHED: Final = "product.trashed"
+PRODUCT_RESTORED: Final = "product.restored"
+PRODUCT_DELETED: Final = "product.deleted"
+SESSION_SIGN_IN: Final = "session.sign_in"
+SESSION_SIGN_OUT: Final = "session.sign_out"
 AUDIT_ARCHIVE: Final = "audit.archive"
 AUDIT_SPOOL: Final = "audit.spool"
 

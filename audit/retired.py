@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 from audit import backups
 from audit.backup_server import BackupServer
-from audit.records import Actor, NewEntry, StoreRow
+from audit.records import STORE_BACKUPS_PRUNE, Actor, NewEntry, StoreRow
 from components import naming
 from stacks.errors import Problem, RefusedError, StoreFailedError, StoresError
 
 if TYPE_CHECKING:
     from audit.gate import Gate
 
-STORE_BACKUPS_PRUNE: Final = "store.backups.prune"
 _REMOVE: Final = """set -eu
 . /etc/store/backup/repository.sh
 if (open_repository fail) 2> /tmp/why; then :; else

@@ -1,4 +1,4 @@
-"""Entries become events of the OCSF's class API Activity."""
+"""Entries become events of the OCSF's classes API Activity and Authentication."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from audit import records
 from audit.ocsf import to_event
 from audit.records import ActorKind, Entry, Outcome
 
@@ -59,6 +60,7 @@ def test_an_entry_becomes_a_whole_event() -> None:
             "uid": "0b2c",
             "sequence": 7,
             "logged_time": 1772366401000,
+            "event_code": "store.create",
             "correlation_uid": "run-1",
         },
         "actor": {"user": {"name": "alice", "type_id": 1, "type": "User"}},
@@ -75,23 +77,63 @@ def test_an_entry_becomes_a_whole_event() -> None:
     }
 
 
+# What OCSF has no activity for: locks, leases, limits, and the log's own spool.
+OTHERS = {"limit.override", "lease.takeover", "lease.acquire", "engine.unlock", "audit.spool"}
+ACTIONS = {value for name, value in vars(records).items() if name.isupper() and isinstance(value, str) and "." in value}
+
+
 @pytest.mark.parametrize(
-    ("action", "activity"),
+    ("action", "type_uid"),
     [
-        ("store.create", 1),
-        ("store.credentials.read", 2),
-        ("store.update", 3),
-        ("store.retry", 3),
-        ("store.owner_change", 3),
-        ("store.delete", 4),
-        ("lease.takeover", 99),
-        ("create.other", 99),
-        ("", 99),
+        ("store.create", 600301),
+        ("store.credentials.read", 600302),
+        ("store.backup", 600302),
+        ("store.update", 600303),
+        ("store.restore", 600303),
+        ("store.retry", 600303),
+        ("store.owner_change", 600303),
+        ("store.delete", 600304),
+        ("product.created", 600301),
+        ("product.updated", 600303),
+        ("product.trashed", 600303),
+        ("product.deleted", 600304),
+        ("session.sign_in", 300201),
+        ("session.sign_out", 300202),
+        ("lease.takeover", 600399),
+        ("create.other", 600399),
+        ("", 600399),
     ],
 )
-def test_the_last_word_of_an_action_is_the_activity(action: str, activity: int) -> None:
+def test_an_action_has_its_class_and_its_activity(action: str, type_uid: int) -> None:
     event = to_event(replace(ENTRY, action=action))
-    assert (event["activity_id"], event["type_uid"]) == (activity, 600300 + activity)
+    assert (event["type_uid"], event["class_uid"], event["activity_id"]) == (type_uid, *divmod(type_uid, 100))
+    assert event["category_uid"] == event["class_uid"] // 1000
+    assert event["metadata"]["event_code"] == action
+
+
+def test_every_action_of_ours_has_an_activity_but_those_that_ocsf_has_none_for() -> None:
+    assert len(ACTIONS) > 20
+    assert {action for action in ACTIONS if to_event(replace(ENTRY, action=action))["activity_id"] == 99} == OTHERS
+    assert to_event(replace(ENTRY, action="limit.override"))["activity_name"] == "limit.override"
+
+
+def test_a_sign_in_has_what_its_class_requires_and_nothing_of_another_class() -> None:
+    event = to_event(replace(ENTRY, action="session.sign_in", outcome="denied", reason="wrong password", owner=None))
+    assert event["user"] == event["actor"]["user"] == {"name": "alice", "type_id": 1, "type": "User"}
+    assert (event["service"], event["src_endpoint"]) == ({"name": "stores"}, {"ip": "192.0.2.7"})
+    assert (event["activity_name"], event["status"], event["status_detail"]) == ("Logon", "Failure", "wrong password")
+    assert not {"api", "resources"} & event.keys()
+    assert event["unmapped"]["store_id"] == "tea-house-x7k2m"
+
+
+def test_a_shops_user_is_no_user_of_the_platform() -> None:
+    user = to_event(replace(ENTRY, actor="tea-house-x7k2m/admin", actor_kind="shop"))["actor"]["user"]
+    assert user == {
+        "name": "tea-house-x7k2m/admin",
+        "type_id": 99,
+        "type": "Shop user",
+        "domain": "tea-house-x7k2m",
+    }
 
 
 @pytest.mark.parametrize(
