@@ -18,6 +18,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import pymysql
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -195,7 +196,10 @@ class Database:
                 if failures.commit_is_unknown(error):
                     connection.invalidate()
                     raise _CommitUnknownError(error) from error
-                connection.rollback()
+                # Writes are sent with the commit, so it may fail as they do, and the transaction is open then: what
+                # went before would be committed by the next one. SQLAlchemy takes it for ended and sends nothing.
+                with contextlib.suppress(pymysql.MySQLError, sqlite3.Error):
+                    connection.connection.rollback()
                 raise
             self.hung = None
             return result

@@ -17,10 +17,10 @@ import pymysql
 import pytest
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 import audit.database
-from audit import judgement
+from audit import entries, judgement
 from audit.database import Database, Timeouts
 from audit.ledger import Ledger
 from audit.limits import Limits
@@ -428,6 +428,30 @@ def test_the_second_try_has_the_time_that_the_first_one_left(
 
     assert database.read(work) == "done"
     assert [timeouts.read_s for timeouts in made] == [left_s]
+
+
+def test_a_commit_that_fails_with_its_writes_leaves_nothing_of_them_and_no_lock(
+    mariadb: MariadbServer, mariadb_url: str
+) -> None:
+    """Writes are sent together with the commit: what went before the one that fails must not be committed later."""
+    database = Database(mariadb_url)
+    with Ledger.open(mariadb_url) as other:
+        written = other.record(ENTRY)
+
+        def write(connection: Connection) -> None:
+            entries.append(connection, database.clock, [ENTRY], [entries.new_id()])
+            entries.append(connection, database.clock, [ENTRY], [written.entry_id])
+
+        with pytest.raises(IntegrityError):
+            database._transact(database.engine, write)
+        with closing(mariadb.connect()) as admin, admin.cursor() as cursor:
+            cursor.execute("SELECT COUNT(*) FROM information_schema.INNODB_TRX")
+            assert cursor.fetchone() == (0,)
+        assert other.record(ENTRY).seq == 2, "nobody waits for it"
+        database.write(lambda connection: entries.append(connection, database.clock, [ENTRY]))
+        assert [entry.seq for entry in other.entries(None)] == [3, 2, 1]
+        assert other.verify().ok
+    database.close()
 
 
 def test_a_dropped_connection_is_made_anew_without_a_word(mariadb_url: str, mariadb: MariadbServer) -> None:
