@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from audit import entries, failures, judgement, slots
+from audit import entries, judgement, slots
 from audit.database import Database, Timeouts
 from audit.ledger import Ledger
 from audit.limits import Limits
@@ -234,17 +234,13 @@ _AFTER: dict[str, Status] = {
 def write_entries_behind_the_tail(
     worker: int, barrier: Barrier, answers: Queue[Answer | None], *arguments: Any
 ) -> None:
-    """Do as `write_entries`, with a defect put in: the chain goes on behind the last row, whose lock says nothing.
-
-    The log's keys keep it from forking all the same, and who runs into one would try again; here he says so.
-    """
+    """Do as `write_entries`, with a defect put in: the chain goes on behind the last row, whose lock says nothing."""
 
     def locked_tail(_clock: Any) -> Any:
         last = select(audit_logs.c.seq, audit_logs.c.hash, _clock.label("now"))
         return last.order_by(audit_logs.c.seq.desc()).limit(1).with_for_update()
 
     entries._locked_head = locked_tail  # type: ignore[assignment]
-    failures.may_be_retried = lambda _error: False
     write_entries(worker, barrier, answers, *arguments)
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 import audit.database
-from audit import entries, judgement
-from audit.database import Database, Timeouts
+from audit import admission, entries, judgement
+from audit.database import Clock, Database, Timeouts
 from audit.ledger import Ledger
 from audit.limits import Limits
 from audit.migrations import migrate
-from audit.records import NewEntry
+from audit.records import Admission, NewEntry, RunRequest
 from stacks.errors import DatabaseUnreachableError, UsageError
 from tests.audit import ledger_workers, mariadb_server
 from tests.audit.fault_proxy import Fault, FaultProxy
@@ -72,24 +73,34 @@ def lose(ledger: Ledger, proxy: FaultProxy, fault: Fault) -> None:
 # --- a commit whose answer is lost
 
 
+def check_lost_commits(ledger: Ledger, proxy: FaultProxy, fault: Fault, count: int) -> None:
+    """Lose `count` commits at reserve and as many at outcome; assert that each is one intent, one slot, one outcome."""
+    wide = Limits(stores_per_owner=1000, creates_per_hour=1000, stores_total=1000)
+    for number in range(count):
+        wish = request([change(f"tea-{number}")], limits=wide)
+        lose(ledger, proxy, fault)
+        admission = ledger.admit(wish)
+        assert len(admission.admitted) == 1
+        assert [run.run_id for run in ledger.open_runs(ENVIRONMENT)] == [wish.run_id], "committed before any engine"
+        lose(ledger, proxy, fault)
+        ledger.settle(wish.run_id, outcomes(admission, "Deleted" if number % 2 else "Ready"))
+        assert used(ledger) == number // 2 + 1
+        assert len(ledger.entries(ENVIRONMENT, run_id=wish.run_id)) == 2
+    assert proxy.broken == 2 * count
+    assert ledger.verify().entries == 2 * count
+
+
+@pytest.mark.parametrize("fault", RESETS)
+def test_lost_commits_at_reserve_and_at_outcome(behind: Ledger, proxy: FaultProxy, fault: Fault) -> None:
+    check_lost_commits(behind, proxy, fault, 2)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("fault", RESETS)
 def test_a_hundred_lost_commits_at_reserve_and_at_outcome(
     behind: Ledger, proxy: FaultProxy, fault: Fault, figures: Figures
 ) -> None:
-    wide = Limits(stores_per_owner=1000, creates_per_hour=1000, stores_total=1000)
-    for number in range(100):
-        wish = request([change(f"tea-{number}")], limits=wide)
-        lose(behind, proxy, fault)
-        admission = behind.admit(wish)
-        assert len(admission.admitted) == 1
-        assert [run.run_id for run in behind.open_runs(ENVIRONMENT)] == [wish.run_id], "committed before any engine"
-        lose(behind, proxy, fault)
-        behind.settle(wish.run_id, outcomes(admission, "Deleted" if number % 2 else "Ready"))
-        assert used(behind) == number // 2 + 1
-        assert len(behind.entries(ENVIRONMENT, run_id=wish.run_id)) == 2
-    assert proxy.broken == 200
-    assert behind.verify().entries == 200
+    check_lost_commits(behind, proxy, fault, 100)
     figures.reached(
         "5",
         f"COMMIT lost, {fault.name.lower().replace('_', ' ')}",
@@ -162,13 +173,21 @@ def test_a_commit_that_may_still_arrive_is_called_unknown_and_frees_its_locks(
 
 
 def test_a_blind_retry_is_caught(behind: Ledger, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The claims above can fail: without looking first, a commit that was done is done again."""
-    monkeypatch.setattr("audit.admission.find", lambda *_: None)
-    behind.admit(request(creations(5)))
-    wish = request(creations(1, begin=5))
-    lose(behind, proxy, Fault.DONE_THEN_RESET)
-    behind.admit(wish)
-    assert len(behind.entries(ENVIRONMENT, run_id=wish.run_id)) == 2, "one denial, on record twice"
+    """The check above can fail: who does not look first does again what was done, and leaves two intents."""
+    decide, tries = admission.decide, itertools.count()
+
+    def blind(connection: Connection, clock: Clock, asked: RunRequest) -> Admission:
+        number = next(tries)
+        again = replace(asked, run_id=f"{asked.run_id}-again-{number}") if number else asked
+        return decide(connection, clock, again)
+
+    monkeypatch.setattr(admission, "find", lambda *_: None)
+    monkeypatch.setattr(admission, "decide", blind)
+    with pytest.raises(AssertionError, match="committed before any engine"):
+        check_lost_commits(behind, proxy, Fault.DONE_THEN_RESET, 1)
+    (first, second) = behind.open_runs(ENVIRONMENT)
+    assert second.run_id == f"{first.run_id}-again-1"
+    assert [intent.store_id for run in (first, second) for intent in run.changes] == ["tea-0", "tea-0"]
 
 
 # --- a database that hangs

@@ -20,28 +20,12 @@ from audit.limits import Limits
 from audit.migrations import migrate
 from audit.records import Actor, NewEntry
 from audit.tables import to_us
+from bench.ledger import is_exact, is_one_chain
 from tests.audit import ledger_workers
+from tests.audit.ledger_checks import check_chain, check_creations
 from tests.audit.ledger_samples import ENVIRONMENT, change, holder, request
 from tests.audit.mariadb_server import MariadbServer
 from tests.figures import Figures
-
-
-def check_creations(url: str, answers: list[ledger_workers.Answer], limits: Limits, requests: int) -> None:
-    """Assert that the limits were met exactly, and that the log tells the same."""
-    assert [answer.error for answer in answers if answer.error] == []
-    assert len(answers) == requests
-    accepted = Counter(owner for answer in answers for owner in answer.admitted)
-    denied = sum(len(answer.denied) for answer in answers)
-    assert accepted.total() + denied == requests
-    assert accepted.total() <= limits.stores_total
-    assert max(accepted.values()) <= min(limits.stores_per_owner, limits.creates_per_hour)
-    with Ledger.open(url) as ledger:
-        usage = ledger.usage(ENVIRONMENT, limits, {})
-        assert {owner.owner: owner.used for owner in usage.owners} == dict(accepted)
-        assert ledger.verify().ok
-        assert ledger.open_runs(ENVIRONMENT) == []
-        outcomes = Counter(e.outcome for e in ledger.entries(ENVIRONMENT, limit=10_000))
-        assert outcomes == Counter({"unknown": accepted.total(), "success": accepted.total(), "denied": denied})
 
 
 @pytest.mark.parametrize(("processes", "requests"), [(16, 5)])
@@ -51,22 +35,17 @@ def test_sixteen_processes_fill_the_limits_exactly(mariadb_url: str, processes: 
         processes, ledger_workers.create_stores, mariadb_url, ledger_workers.Load(requests, 9, limits)
     )
     check_creations(mariadb_url, answers, limits, processes * requests)
-    assert sum(len(answer.admitted) for answer in answers) == 20
 
 
 def test_eight_processes_fill_the_limits_exactly_on_sqlite(sqlite_url: str) -> None:
     limits = Limits(stores_per_owner=4, creates_per_hour=3, stores_total=10)
     answers = ledger_workers.run(8, ledger_workers.create_stores, sqlite_url, ledger_workers.Load(5, 6, limits))
     check_creations(sqlite_url, answers, limits, 40)
-    assert sum(len(answer.admitted) for answer in answers) == 10
 
 
 def test_eight_writers_make_one_chain(ledger_url: str) -> None:
     migrate(ledger_url)
-    answers = ledger_workers.run(8, ledger_workers.write_entries, ledger_url, 15)
-    assert [answer.error for answer in answers if answer.error] == []
-    with Ledger.open(ledger_url) as ledger:
-        assert ledger.verify().entries == 120
+    check_chain(ledger_url, ledger_workers.run(8, ledger_workers.write_entries, ledger_url, 15), 120)
 
 
 def test_of_many_that_want_a_cell_one_gets_it(ledger_url: str) -> None:
@@ -95,13 +74,16 @@ def test_of_many_equal_requests_under_one_key_one_runs(ledger_url: str) -> None:
 
 
 def test_a_check_that_counts_before_it_locks_is_caught(mariadb_url: str) -> None:
-    """The claim above can fail: with the lock left out, it does."""
+    """The check of figure 1 can fail: with the lock left out, it does, by the limit and not by an error."""
     limits = Limits(stores_per_owner=20, creates_per_hour=20, stores_total=10)
     answers = ledger_workers.run(
         16, ledger_workers.create_stores_without_lock, mariadb_url, ledger_workers.Load(1, 9, limits)
     )
     with pytest.raises(AssertionError):
         check_creations(mariadb_url, answers, limits, 16)
+    assert not is_exact(mariadb_url, answers, limits, 16), "nor does the check of the full count"
+    assert [answer.error for answer in answers if answer.error] == []
+    assert sum(len(answer.admitted) for answer in answers) > limits.stores_total
 
 
 def race(url: str, pairs: Sequence[tuple[str, str]]) -> None:
@@ -144,14 +126,29 @@ def test_a_hundred_races_for_one_store(ledger_url: str, actions: tuple[str, str]
     )
 
 
-def test_a_chain_behind_the_last_row_is_caught(mariadb_url: str) -> None:
-    """The claim of the one chain can fail: with the tail locked instead of the head, it does."""
+def test_a_chain_behind_the_last_row_is_caught(mariadb: MariadbServer, mariadb_url: str) -> None:
+    """The check of figure 3 can fail: with the tail locked instead of the head it does, by a fork and not by an error.
+
+    The log's keys and triggers are a backstop that keeps it from forking all the same, so they go too.
+    """
+    name = make_url(mariadb_url).database
+    with closing(mariadb.connect(name)) as admin, admin.cursor() as cursor:
+        cursor.execute("SHOW TRIGGERS")
+        for trigger, *_ in cursor.fetchall():
+            cursor.execute(f"DROP TRIGGER {trigger}")
+        cursor.execute("ALTER TABLE audit_logs DROP PRIMARY KEY, ADD INDEX (seq), DROP INDEX prev_hash")
+    # Of the one before: while there is no row at all, there is nothing to lock.
     with Ledger.open(mariadb_url) as ledger:
         ledger.record(NewEntry(Actor("w", "service"), "test.write", "success"))
     answers = ledger_workers.run(8, ledger_workers.write_entries_behind_the_tail, mariadb_url, 15)
-    with Ledger.open(mariadb_url) as ledger:
-        whole = ledger.verify().entries == 121
-    assert not whole or any(answer.error for answer in answers)
+    with closing(mariadb.connect(name)) as admin, admin.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*), COUNT(DISTINCT prev_hash) FROM audit_logs")
+        rows, followed = cursor.fetchone() or (0, 0)
+    assert (rows, [answer.error for answer in answers if answer.error]) == (121, [])
+    assert followed < rows, "two follow the same one"
+    with pytest.raises(AssertionError, match="entry"):
+        check_chain(mariadb_url, answers, 120)
+    assert not is_one_chain(mariadb_url, answers, 120), "nor does the check of the full count"
 
 
 @pytest.mark.parametrize("locked", ["audit_head", "slots"])

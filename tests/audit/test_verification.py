@@ -8,14 +8,14 @@ The tamperer is the database's owner: triggers and rights do not hold him.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
 import pytest
 from sqlalchemy.engine import make_url
 
-from audit import chain
+from audit import chain, verification
 from audit.anchors import Anchor
 from audit.ledger import Ledger
 from audit.records import NewEntry
@@ -226,6 +226,13 @@ WITHOUT_ANCHOR: list[tuple[str, Callable[[Database], None], str, int]] = [
 ]
 
 
+def check_named(log: Ledger, named: str, first: int, anchors: Sequence[Anchor] = ()) -> None:
+    """Assert that what was done to the log is named, with the first bad entry."""
+    found = log.verify(anchors)
+    assert (found.tampering, found.first_bad_seq) == (named, first), str(found)
+    assert not found.ok
+
+
 @pytest.mark.parametrize(
     ("act", "named", "first"), [case[1:] for case in WITHOUT_ANCHOR], ids=[case[0] for case in WITHOUT_ANCHOR]
 )
@@ -234,27 +241,46 @@ def test_tampering_is_named_with_the_first_bad_entry(
 ) -> None:
     assert log.verify().ok
     act(tamper)
-    found = log.verify()
-    assert (found.tampering, found.first_bad_seq) == (named, first), str(found)
-    assert found.entries == first - 1
-    assert not found.ok
+    check_named(log, named, first)
+    assert log.verify().entries == first - 1
 
 
-@pytest.mark.parametrize(
+WITH_ANCHOR = pytest.mark.parametrize(
     ("act", "named", "first"),
     [(_rewrite, "rewrite", 5), (_delete_and_rewrite, "rewrite", 5), (_cut_with_head, "truncation", COUNT - 2)],
     ids=["rewrite", "delete and rewrite", "truncation with its head"],
 )
+
+
+@WITH_ANCHOR
 def test_what_has_matching_hashes_is_named_by_an_anchor_and_by_nothing_else(
     log: Ledger, tamper: Database, act: Callable[[Database], None], named: str, first: int
 ) -> None:
     anchors = [_anchor_after(tamper, log, 4), _anchor_after(tamper, log, 8), log.anchor()]
     act(tamper)
     assert log.verify().ok, "without an anchor this cannot be seen"
-    found = log.verify(anchors)
-    assert (found.tampering, found.first_bad_seq) == (named, first), str(found)
+    check_named(log, named, first, anchors)
     # One anchor alone tells less, but that something was done is seen.
     assert not log.verify(anchors[2:]).ok
+
+
+@WITH_ANCHOR
+def test_a_verification_that_goes_by_no_anchor_is_caught(
+    log: Ledger,
+    tamper: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    act: Callable[[Database], None],
+    named: str,
+    first: int,
+) -> None:
+    """The check of the matrix can fail: where anchors are taken and not looked at, it does, in all of these cases."""
+    anchors = [_anchor_after(tamper, log, 4), _anchor_after(tamper, log, 8), log.anchor()]
+    verify = verification.verify
+    monkeypatch.setattr(verification, "verify", lambda connection, _anchors: verify(connection, ()))
+    act(tamper)
+    with pytest.raises(AssertionError, match="chain unbroken"):
+        check_named(log, named, first, anchors)
 
 
 @pytest.mark.parametrize("act", [_rewrite, _delete_and_rewrite])
