@@ -3,7 +3,7 @@
 The engine's lock has no end: it says which process of which host took it, and stays when that process is killed. Ours
 are the leases. A lock is broken only under the cell's lease, when its process was of this machine and is gone, or when
 it was taken during a run's lease of its host on this cell that is over: who loses a lease stops its engine, and no
-engine outlives its command (`audit.engine_guard`). Any other lock is somebody's who asks no lease, and stays.
+engine outlives its command (`audit.engine.guard`). Any other lock is somebody's who asks no lease, and stays.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from audit.engine import EngineLockedError, LockHolder
+from audit.engine.locks import EngineLockedError, LockHolder
 from audit.leases import of_takeover
 from audit.records import ENGINE_UNLOCK, LEASE_TAKEOVER, Lease, NewEntry, PastLease
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from audit import observation as observations
-from audit.engine import Snapshot
+from audit.engine.state import Snapshot
 from audit.judgement import Judged
 from audit.limits import NO_OWN_LIMITS, Claim, Limits, Tally, judge, own_limits
 from audit.observation import Observation

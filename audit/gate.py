@@ -22,7 +22,7 @@ from audit import target as targets
 from audit.backup_ages import BackupAge
 from audit.check import Check
 from audit.doctor import Patient, examine
-from audit.engine import Engine
+from audit.engine.driver import Engine
 from audit.entrance import Entrance
 from audit.judgement import Judged
 from audit.ledger import Ledger

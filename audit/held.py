@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from audit.engine import Snapshot
+from audit.engine.state import Snapshot
 from audit.plan import PropertyChange, value_changes
 from audit.records import StoreRow
 from components import desired, naming

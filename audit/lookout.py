@@ -15,7 +15,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
-from audit.engine import Engine, EngineResult, OnStep, Step
+from audit.engine.driver import Engine
+from audit.engine.events import EngineResult, OnStep, Step
 from components import desired, naming
 from stacks.cluster import Cluster
 from stacks.evidence import Evidence

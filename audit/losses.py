@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from audit.engine import Step
+from audit.engine.events import Step
 from components import desired
 from stacks.errors import Problem
 

@@ -15,7 +15,8 @@ from audit import closed as closing
 from audit import database_image
 from audit import held as holding
 from audit.closed import Closed
-from audit.engine import Engine, Snapshot
+from audit.engine.driver import Engine
+from audit.engine.state import Snapshot
 from audit.held import Held
 from audit.ledger import Ledger
 from audit.plan import CHANGING, Action, PropertyChange, StorePlan, changes

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from audit.engine import Engine
+from audit.engine.driver import Engine
 from components import desired, naming
 from stacks.cluster import Cluster
 from stacks.evidence import Evidence

@@ -26,7 +26,8 @@ from audit import schema as schemas
 from audit.anchors import Keeper
 from audit.backup_server import BackupServer
 from audit.broken_locks import Locks
-from audit.engine import Engine, EngineResult, Step
+from audit.engine.driver import Engine
+from audit.engine.events import EngineResult, Step
 from audit.entrance import Entrance
 from audit.lease_keeper import LeaseKeeper
 from audit.ledger import Ledger

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from audit import database_image
 from audit import schema as schemas
-from audit.engine import EngineResult
+from audit.engine.events import EngineResult
 from audit.observation import Observation
 from audit.plan import changes
 from audit.records import STORE_ROLLBACK, STORE_UPGRADE, Change, Status, StoreOutcome

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from audit import schema as schemas
 from audit.backups import Snapshot
-from audit.engine import Engine
+from audit.engine.driver import Engine
 from audit.records import PART, STORE_ROLLBACK, STORE_UPGRADE, Entry, Lease, Replay, RunRequest
 from audit.rewinds import Rewind, facts
 from audit.run import ProgressEvent, Report, Run, RunResult, Scope, StoreResult

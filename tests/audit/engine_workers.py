@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from audit.engine import Engine
+from audit.engine.driver import Engine
 from audit.ledger import Ledger
 from audit.limits import Limits
 from audit.probe import Answer

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from audit.engine import EngineResult, OnStep, Snapshot
+from audit.engine.events import EngineResult, OnStep
+from audit.engine.state import Snapshot
 from audit.gate import Gate
 from audit.ledger import Ledger
 from audit.probe import Answer

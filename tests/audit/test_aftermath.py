@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from audit import aftermath
-from audit.engine import Snapshot
+from audit.engine.state import Snapshot
 from audit.observation import Observation
 from audit.probe import Answer
 from audit.records import Actor, Change, OpenRun

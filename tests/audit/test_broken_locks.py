@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from audit.broken_locks import CLOCKS_APART, Locks
-from audit.engine import EngineLockedError, LockHolder
+from audit.engine.locks import EngineLockedError, LockHolder
 from audit.ledger import Ledger
 from audit.records import ENGINE_UNLOCK, Holder, Lease
 from tests.audit.conftest import FakeClock

@@ -11,7 +11,9 @@ from typing import Any
 
 from pulumi.automation import events
 
-from audit import engine
+from audit.engine import locks, process
+from audit.engine.events import Recorder
+from audit.engine.state import Snapshot, read_snapshot
 from components import naming
 
 TEA, TEA_TOO = "tea-x7k2m", "tea-x7k2m-quota-b2c4d"
@@ -34,8 +36,8 @@ def complaint(name: str | None, text: str) -> events.EngineEvent:
     return events.EngineEvent.from_json({"sequence": 1, "timestamp": 1, "diagnosticEvent": body})
 
 
-def recorder() -> engine._Recorder:
-    return engine._Recorder(frozenset({TEA, TEA_TOO}), lambda _step, _phase: None)
+def recorder() -> Recorder:
+    return Recorder(frozenset({TEA, TEA_TOO}), lambda _step, _phase: None)
 
 
 def test_a_step_belongs_to_the_store_whose_whole_name_it_bears() -> None:
@@ -76,7 +78,7 @@ def component(store_id: str, **outputs: Any) -> dict[str, Any]:
 
 def test_a_store_is_applied_only_once_its_component_says_so() -> None:
     whole = {"id": TEA, "owner": "alice"}
-    snapshot = engine.read_snapshot(state(component(TEA, applied=json.dumps(whole)), component(TEA_TOO)))
+    snapshot = read_snapshot(state(component(TEA, applied=json.dumps(whole)), component(TEA_TOO)))
     assert snapshot.applied == {TEA: whole}
     assert snapshot.known == {TEA, TEA_TOO}
 
@@ -87,17 +89,17 @@ def test_the_state_remembers_its_cluster() -> None:
         "type": "pulumi:providers:kubernetes",
         "inputs": {"clusterIdentifier": "uid-1"},
     }
-    assert engine.read_snapshot(state(provider)).cluster_uid == "uid-1"
-    assert engine.read_snapshot(state()).cluster_uid is None
+    assert read_snapshot(state(provider)).cluster_uid == "uid-1"
+    assert read_snapshot(state()).cluster_uid is None
 
 
 def test_what_a_killed_run_left_is_pending() -> None:
     pending = [{"resource": {"urn": urn(f"{TEA}-release")}, "type": "creating"}]
-    assert engine.read_snapshot(state(pending_operations=pending)).pending == (urn(f"{TEA}-release"),)
+    assert read_snapshot(state(pending_operations=pending)).pending == (urn(f"{TEA}-release"),)
 
 
 def test_an_empty_state_holds_nothing() -> None:
-    assert engine.read_snapshot(None) == engine.Snapshot(exists=True)
+    assert read_snapshot(None) == Snapshot(exists=True)
 
 
 def test_a_lock_is_abandoned_only_when_every_holder_was_here_and_is_gone() -> None:
@@ -113,14 +115,14 @@ def test_a_lock_is_abandoned_only_when_every_holder_was_here_and_is_gone() -> No
         (("elsewhere", dead),): False,
     }
     for holders, abandoned in told.items():
-        locks = [engine.LockHolder(host, int(pid)) for host, pid in holders]
-        assert engine.EngineLockedError("stack local", locks).abandoned is abandoned, holders
+        held = [locks.LockHolder(host, int(pid)) for host, pid in holders]
+        assert locks.EngineLockedError("stack local", held).abandoned is abandoned, holders
 
 
 def test_the_engine_and_its_plugins_get_none_of_our_own_variables() -> None:
     ours = {"STORES_LEDGER_URL": "mysql://app:canary@db/ledger", "STORES_PLATFORM_KEY_FILE": "/run/key"}
     theirs = {"STORES_HELM": "/usr/bin/helm", "PULUMI_BACKEND_URL": "s3://state", "AWS_REGION": "eu-central-1"}
-    assert engine._for_engine({**ours, **theirs}, "m") == {**theirs, "STORES_ENGINE_OF": "m"}
+    assert process._for_engine({**ours, **theirs}, "m") == {**theirs, "STORES_ENGINE_OF": "m"}
 
 
 def test_a_lock_tells_who_took_it_and_when() -> None:
@@ -129,7 +131,6 @@ def test_a_lock_tells_who_took_it_and_when() -> None:
         "lock file with `pulumi cancel`.\n  file:///s/.pulumi/locks/organization/stores/local/b1.json: created by "
         "runner@ci-7 (pid 4711) at 2026-03-01T12:00:30Z"
     )
-    ((host, pid, at),) = engine._LOCK_HOLDER.findall(text)
-    assert (host, pid, engine._moment(at)) == ("ci-7", "4711", datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC))
-    assert engine._moment("soon") is None
-    assert engine._moment("2026-03-01T12:00:30") is None, "of an unknown zone"
+    assert locks.holders_in(text) == [locks.LockHolder("ci-7", 4711, datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC))]
+    assert locks._moment("soon") is None
+    assert locks._moment("2026-03-01T12:00:30") is None, "of an unknown zone"

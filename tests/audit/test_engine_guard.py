@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from audit import engine_guard
+from audit.engine import guard
 
 ROOT = Path(__file__).parents[2]
 # An engine with a plugin in a session of its own, both of which a first SIGINT does not end.
 ENGINE = "trap '' INT; setsid sh -c \"trap '' INT; echo $$; while :; do sleep 1; done\" & echo $$; wait"
 CALLER = f"""
 import os, subprocess, sys
-from audit import engine_guard
-engine_guard.GRACE_S = 0.2
-with engine_guard.guard(sys.argv[1]):
+from audit.engine import guard
+guard.GRACE_S = 0.2
+with guard.guard(sys.argv[1]):
     engine = subprocess.Popen(
-        ["sh", "-c", {ENGINE!r}], env={{**os.environ, engine_guard.MARK: sys.argv[1]}}, start_new_session=True
+        ["sh", "-c", {ENGINE!r}], env={{**os.environ, guard.MARK: sys.argv[1]}}, start_new_session=True
     )
     engine.wait()
 """
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are f
 def mark() -> Iterator[str]:
     mark = secrets.token_hex(8)
     yield mark
-    engine_guard.end(mark, 0)
+    guard.end(mark, 0)
 
 
 def started(mark: str) -> tuple[subprocess.Popen[str], set[int]]:
@@ -59,7 +59,7 @@ def started(mark: str) -> tuple[subprocess.Popen[str], set[int]]:
 
 
 def living(mark: str) -> set[int]:
-    return set(engine_guard._marked(mark))
+    return set(guard._marked(mark))
 
 
 def test_an_engine_and_its_plugins_end_when_their_caller_is_killed(mark: str) -> None:
@@ -73,7 +73,7 @@ def test_an_engine_and_its_plugins_end_when_their_caller_is_killed(mark: str) ->
 
 def test_what_a_killed_engine_leaves_ends_before_its_caller_goes_on(mark: str) -> None:
     caller, pids = started(mark)
-    engine = next(pid for pid in pids if os.getsid(pid) == pid and engine_guard._marked(mark)[pid] == caller.pid)
+    engine = next(pid for pid in pids if os.getsid(pid) == pid and guard._marked(mark)[pid] == caller.pid)
     os.kill(engine, signal.SIGKILL)
     caller.wait()
     assert living(mark) == set()
@@ -82,19 +82,19 @@ def test_what_a_killed_engine_leaves_ends_before_its_caller_goes_on(mark: str) -
 
 def test_an_engine_is_asked_before_it_is_ended(mark: str, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
-    variables = {**os.environ, engine_guard.MARK: mark}
+    variables = {**os.environ, guard.MARK: mark}
     with subprocess.Popen(
         [sys.executable, "-c", ASKED, asked], env=variables, stdout=subprocess.PIPE, start_new_session=True
     ) as engine:
         assert engine.stdout is not None
         assert engine.stdout.readline() == b"ready\n"
-        engine_guard.end(mark, 30)
+        guard.end(mark, 30)
     assert asked.exists()
 
 
 def test_processes_with_another_mark_are_left_alone(mark: str) -> None:
-    variables = {**os.environ, engine_guard.MARK: f"{mark}0"}
+    variables = {**os.environ, guard.MARK: f"{mark}0"}
     with subprocess.Popen(["sleep", "60"], env=variables) as other:
-        engine_guard.end(mark, 0)
+        guard.end(mark, 0)
         assert other.poll() is None
         other.kill()

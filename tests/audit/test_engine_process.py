@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 from pulumi.automation import CommandError
 
-from audit.engine import _WORKS as WORKS
-from audit.engine import NotStartedError
-from audit.engine import _Command as Process
+from audit.engine.process import WORKS, NotStartedError, Process
 
 # Says that it began, and then waits to be asked to stop.
 PROGRAM = """\

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from audit import observation as observations
-from audit.engine import Snapshot
+from audit.engine.state import Snapshot
 from audit.gate import Gate
 from audit.ledger import Ledger
 from audit.limits import Limits

@@ -9,7 +9,7 @@ import pytest
 
 from audit import held as holding
 from audit import observation as observations
-from audit.engine import Snapshot, read_snapshot
+from audit.engine.state import Snapshot, read_snapshot
 from audit.held import Held
 from audit.observation import Observation
 from audit.plan import Action, PropertyChange

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.engine import EngineLockedError
+from audit.engine.locks import EngineLockedError
 from tests.audit.engine_workers import World
 
 pytestmark = pytest.mark.timeout(300)

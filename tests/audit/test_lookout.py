@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from audit import lookout
-from audit.engine import EngineResult, Step
+from audit.engine.events import EngineResult, Step
 from audit.lookout import OLD_PODS_S, Before, Lookout, Watched
 from stacks.evidence import Evidence
 from stacks.explanation import causes

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from audit.engine import Step
+from audit.engine.events import Step
 from audit.losses import losses
 from components import desired
 

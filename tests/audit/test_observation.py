@@ -11,7 +11,7 @@ import pytest
 
 from audit import observation as observations
 from audit.closed import Closed
-from audit.engine import Snapshot
+from audit.engine.state import Snapshot
 from audit.observation import Observation
 from audit.plan import Action, Plan
 from audit.records import StoreRow

@@ -15,7 +15,9 @@ import pytest
 
 from audit import anchors, orphans, reconcile
 from audit import observation as observations
-from audit.engine import EngineLockedError, EngineResult, Snapshot
+from audit.engine.events import EngineResult
+from audit.engine.locks import EngineLockedError
+from audit.engine.state import Snapshot
 from audit.ledger import Ledger
 from audit.observation import Observation
 from audit.probe import Answer

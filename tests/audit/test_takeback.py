@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from audit import schema as schemas
-from audit.engine import EngineResult, Snapshot
+from audit.engine.events import EngineResult
+from audit.engine.state import Snapshot
 from audit.observation import Observation
 from audit.probe import Answer
 from audit.records import Change, StoreOutcome

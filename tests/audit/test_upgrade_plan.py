@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from audit.closed import Closed
-from audit.engine import Snapshot
+from audit.engine.state import Snapshot
 from audit.held import Held
 from audit.observation import Observation
 from audit.records import StoreRow

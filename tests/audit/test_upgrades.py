@@ -13,7 +13,7 @@ import pytest
 
 from audit import schema as schemas
 from audit.backups import Snapshot
-from audit.engine import Snapshot as State
+from audit.engine.state import Snapshot as State
 from audit.limits import Limits
 from audit.plan import Action
 from audit.records import Lease, RunRequest

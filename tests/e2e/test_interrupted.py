@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from audit import engine_guard
+from audit.engine import guard
 from audit.run import LEASE_S
 from components import naming
 from tests.e2e.project import Done, Project, store
@@ -134,7 +134,7 @@ def engine_processes(project: Project) -> set[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             variables = (folder / "environ").read_bytes().split(b"\0")
-            if wanted in variables and any(one.startswith(f"{engine_guard.MARK}=".encode()) for one in variables):
+            if wanted in variables and any(one.startswith(f"{guard.MARK}=".encode()) for one in variables):
                 found.add(int(folder.name))
     return found
 

@@ -1,0 +1,1 @@
+"""The Pulumi engine, driven: the only place, beside the program, that imports its SDK."""
