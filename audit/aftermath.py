@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from audit import live
-from audit.backups import RESTORING
+from audit.closed import RESTORING
 from audit.entrance import Entrance
 from audit.observation import Observation
 from audit.records import STORE_BACKUP, STORE_DELETE, STORE_RESTORE, Change, OpenRun, StoreOutcome

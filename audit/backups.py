@@ -18,22 +18,22 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from audit import jobs, live
 from audit.backup_server import BackupServer
+from audit.closed import RESTORING
 from audit.limits import Limits
+from audit.phases import bookkeeping
+from audit.phases.context import RunContext
 from audit.records import STORE_BACKUP, Actor, Change, Lease, RunRequest, Settled, StoreOutcome, StoreRow
 from components import naming
 from stacks import platform_key
 from stacks.cluster import Cluster
 from stacks.desired import environment_values
-from stacks.errors import CancelledError, RefusedError, StoreFailedError, StoresError, UsageError
+from stacks.errors import AuditIncompleteError, CancelledError, RefusedError, StoreFailedError, StoresError, UsageError
 
 if TYPE_CHECKING:
     from audit.gate import Gate
     from audit.ledger import Ledger
-    from audit.run import Run
 
 Reason = Literal["scheduled", "manual", "pre-upgrade", "pre-restore", "final"]
-RESTORING: Final = "stores.platform/restoring"
-"""On the web pods' Deployment while a store is restored; its value is the restore's run."""
 
 _DEFAULT_DEADLINE_S: Final = 7200
 _LIST: Final = """set -eu
@@ -90,7 +90,7 @@ def take(
 
 
 def taken(
-    run: Run,
+    run: RunContext,
     leases: Sequence[Lease],
     store_id: str,
     reason: Reason,
@@ -119,14 +119,28 @@ def taken(
         summary = make(run.cluster, store_id, reason, cancelled=run.cancelled, tell=told)
     except StoresError as error:
         ended: Settled = "cancelled" if run.cancelled.is_set() else "failure"
-        run.put_on_record(run_id, replace(outcome, outcome=ended, reason=str(error)), "no backup was made")
+        bookkeeping.put_on_record(run, run_id, replace(outcome, outcome=ended, reason=str(error)), "no backup was made")
         if run.cancelled.is_set():
             raise CancelledError(f"store '{store_id}'", "its backup was stopped", "run it again") from error
         raise
     snapshot = str(summary["snapshot_id"])
     facts |= {"snapshot": snapshot, "bytes": summary.get("total_bytes_processed")}
-    run.put_on_record(run_id, replace(outcome, metadata=facts), f"backup {snapshot[:8]} was made")
+    bookkeeping.put_on_record(run, run_id, replace(outcome, metadata=facts), f"backup {snapshot[:8]} was made")
     return snapshot
+
+
+def tried(run: RunContext, leases: Sequence[Lease], store_id: str, reason: Reason, *, note: str) -> str | None:
+    """Return why no backup could be made, or None once there is one; it is on record either way.
+
+    Raises AuditIncompleteError where it is not.
+    """
+    try:
+        taken(run, leases, store_id, reason, note=note)
+    except AuditIncompleteError:
+        raise
+    except StoresError as error:
+        return str(error)
+    return None
 
 
 def _row(ledger: Ledger, environment: str, store_id: str) -> StoreRow:

@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from audit.engine.locks import EngineLockedError, LockHolder
 from audit.leases import of_takeover
+from audit.phases.context import RunContext
 from audit.records import ENGINE_UNLOCK, LEASE_TAKEOVER, Lease, NewEntry, PastLease
-
-if TYPE_CHECKING:
-    from audit.run import Run
 
 CLOCKS_APART: Final = timedelta(minutes=2)
 """How far the clocks of a runner and of the database may be apart."""
@@ -32,7 +30,7 @@ class Locks:
     `ttl_s` is what a run's leases have: a ticket's is longer, and its engine is a plain one, which nothing stops.
     """
 
-    run: Run
+    run: RunContext
     leases: Sequence[Lease]
     ttl_s: int
 

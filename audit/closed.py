@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from audit import live
-from audit.backups import RESTORING
 from components import naming
 from stacks.cluster import Cluster
 
+RESTORING: Final = "stores.platform/restoring"
+"""On the web pods' Deployment while a store is restored; its value is the restore's run."""
 _ASKED_AT_ONCE: Final = 8
 _NO_UNDO: Final = "-"
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from audit import probe
 from audit.target import Target
 from components import naming
 from stacks.desired import environment_values
 from stacks.settings import Settings
+
+AT_ONCE: Final = 16
+"""How many stores are asked at a time."""
 
 
 @dataclass(frozen=True)

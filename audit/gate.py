@@ -23,7 +23,7 @@ from audit.backup_ages import BackupAge
 from audit.check import Check
 from audit.doctor import Patient, examine
 from audit.engine.driver import Engine
-from audit.entrance import Entrance
+from audit.entrance import AT_ONCE, Entrance
 from audit.judgement import Judged
 from audit.ledger import Ledger
 from audit.limits import Limits, own_limits
@@ -41,8 +41,9 @@ from audit.records import (
     StoreRow,
     Usage,
 )
+from audit.results import ProgressEvent, Report, RunResult, StoreResult
 from audit.rewinds import Rewind
-from audit.run import PROBES, ProgressEvent, Report, Run, RunResult, StoreResult
+from audit.run import Run
 from audit.target import Target
 from audit.tickets import Issued, TicketRun, check_validity
 from audit.upgrade_plan import PARALLEL, Kind, Step, UpgradePlan, plan_rollback, plan_upgrade
@@ -392,7 +393,7 @@ class Gate:
         if not deep:
             return found
         wanted = Plans(self.root, self.settings).of(manifest)
-        with ThreadPoolExecutor(max_workers=PROBES) as pool:
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
             return list(pool.map(lambda status: self._asked(status, wanted.get(status.store_id)), found))
 
     def credentials(self, store_id: str, *, actor: Actor) -> Credentials:

@@ -7,21 +7,19 @@ ours is at work on them; whether an engine is all the same, its own lock says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from audit import aftermath
 from audit import observation as observations
 from audit.observation import Observation
+from audit.phases.context import RunContext
 from audit.records import Lease, StoreRow
 from components import naming
-
-if TYPE_CHECKING:
-    from audit.run import Run
 
 NOTHING_EXISTS: Final = "nothing of it exists; `stores up` makes it again, where the manifest has it"
 
 
-def settle(run: Run, observation: Observation, leases: Sequence[Lease]) -> Observation:
+def settle(run: RunContext, observation: Observation, leases: Sequence[Lease]) -> Observation:
     """Leave nothing open that can be settled, and return what there is then.
 
     Raises EngineLockedError where an engine of a run that is open may still be at work: nothing is settled then.
@@ -52,12 +50,12 @@ def _without_block(observation: Observation) -> list[StoreRow]:
     return [row for row in observation.only_in_ledger() if observation.manifest.store(row.store_id) is None]
 
 
-def is_nowhere(run: Run, row: StoreRow) -> bool:
+def is_nowhere(run: RunContext, row: StoreRow) -> bool:
     """Return whether nothing exists of a store that no state knows, in the cluster in which its cell was applied."""
     return elsewhere(run, row.cell) is None and run.cluster.namespace(naming.namespace(row.store_id)) is None
 
 
-def elsewhere(run: Run, cell: str) -> str | None:
+def elsewhere(run: RunContext, cell: str) -> str | None:
     """Return in which cluster else the cell was last applied, in words; None where it was in this one, or never."""
     record = run.ledger.cell_record(run.settings.environment, cell)
     if record is None or record.cluster_uid in (None, run.cluster.uid):

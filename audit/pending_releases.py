@@ -10,24 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from audit import live
 from audit.broken_locks import CLOCKS_APART
 from audit.observation import Observation
+from audit.phases.context import RunContext
 from audit.records import NewEntry, StoreRow
 from components import naming
 from stacks import helm_history
-
-if TYPE_CHECKING:
-    from audit.run import Run
 
 RELEASE_SETTLE: Final = "release.settle"
 # A run of ours that ended in the middle leaves a store so; of any other store the operation is somebody else's.
 _BROKE_OFF: Final = frozenset({"Failed", "Provisioning"})
 
 
-def settle(run: Run, observation: Observation, store_ids: Iterable[str]) -> None:
+def settle(run: RunContext, observation: Observation, store_ids: Iterable[str]) -> None:
     """Leave no operation of ours pending in the releases of these stores. Only under their cells' leases.
 
     One that may be somebody else's is told and stays: whoever runs Helm by hand may be at it.

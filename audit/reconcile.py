@@ -27,7 +27,8 @@ from audit.records import (
     StoreRow,
 )
 from audit.recovery import generated_values
-from audit.run import Run, RunResult, StoreResult
+from audit.results import RunResult, StoreResult
+from audit.run import Run
 from components import desired, naming
 from stacks.errors import OverLimitError, Problem, StoreFailedError, StoresError
 from stacks.program import RunOptions

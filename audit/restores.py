@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from audit import backups, copies, jobs, live
 from audit.backup_server import BackupServer, owner_of
-from audit.backups import RESTORING, Snapshot
-from audit.closed import Closed
+from audit.backups import Snapshot
+from audit.closed import RESTORING, Closed
 from audit.records import STORE_RESTORE, Actor, Change, Lease, StoreOutcome, StoreRow
-from audit.run import ProgressEvent, Report, Run, RunResult, Scope
+from audit.results import ProgressEvent, Report, RunResult
+from audit.run import Run
+from audit.scope import Scope
 from components import naming
 from stacks.errors import (
     CancelledError,

@@ -18,7 +18,8 @@ from audit.backups import Snapshot, Tell
 from audit.closed import Closed
 from audit.records import Actor, Lease, Settled, StoreOutcome
 from audit.restores import Restore, touches
-from audit.run import ProgressEvent, Report, Run
+from audit.results import ProgressEvent, Report
+from audit.run import Run
 from audit.upgrade_plan import Step, UpgradePlan
 from stacks.errors import RefusedError, StoresError, UsageError
 

@@ -11,24 +11,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from audit import database_image
 from audit import schema as schemas
 from audit.engine.events import EngineResult
+from audit.entrance import AT_ONCE
 from audit.observation import Observation
+from audit.phases.context import RunContext
 from audit.plan import changes
 from audit.records import STORE_ROLLBACK, STORE_UPGRADE, Change, Status, StoreOutcome
 from components.desired import DesiredStore
 from stacks.errors import StoresError
 from stacks.program import RunOptions
 
-if TYPE_CHECKING:
-    from audit.run import Run
-
 # What can be gone back from: the store was something before. A new owner holds its slot whatever the pods do.
 ACTIONS: Final = frozenset({"store.update", "store.retry", STORE_UPGRADE, STORE_ROLLBACK})
-_AT_ONCE: Final = 16
 _STOPPED: Final = "the run was stopped"
 
 
@@ -44,7 +42,7 @@ class Work:
     failures: Mapping[str, str]
 
 
-def take_back(run: Run, work: Work) -> dict[str, StoreOutcome]:
+def take_back(run: RunContext, work: Work) -> dict[str, StoreOutcome]:
     """Bring stores whose change failed back to what was applied before, and return how that went."""
     before = {store_id: was for store_id in work.changes if (was := _before(run, work, store_id)) is not None}
     stuck = {}
@@ -57,7 +55,7 @@ def take_back(run: Run, work: Work) -> dict[str, StoreOutcome]:
     return stuck | (_taken_back(run, work, before) if before else {})
 
 
-def _taken_back(run: Run, work: Work, before: Mapping[str, Mapping[str, Any]]) -> dict[str, StoreOutcome]:
+def _taken_back(run: RunContext, work: Work, before: Mapping[str, Mapping[str, Any]]) -> dict[str, StoreOutcome]:
     """Bring these stores back by one run of the engine; `before` is what they become, by store."""
     for store_id in before:
         run.tell(store_id, f"{work.outcomes[store_id].reason}; rolling back", "Provisioning")
@@ -76,12 +74,12 @@ def _taken_back(run: Run, work: Work, before: Mapping[str, Mapping[str, Any]]) -
             data.started()
     except StoresError as error:
         return {store_id: _failed_too(work.outcomes[store_id], str(error)) for store_id in before}
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         found = pool.map(lambda store_id: _after(run, work.outcomes[store_id], before[store_id], back), before)
         return {outcome.store_id: outcome for outcome in found}
 
 
-def _before(run: Run, work: Work, store_id: str) -> Mapping[str, Any] | None:
+def _before(run: RunContext, work: Work, store_id: str) -> Mapping[str, Any] | None:
     """Return what a store is to become again, or None where it is left as it is."""
     applied = work.observation.applied(store_id)
     failed = work.outcomes[store_id].outcome == "failure" and work.changes[store_id].action in ACTIONS
@@ -98,7 +96,7 @@ def _before(run: Run, work: Work, store_id: str) -> Mapping[str, Any] | None:
     return applied
 
 
-def _after(run: Run, outcome: StoreOutcome, applied: Mapping[str, Any], back: EngineResult) -> StoreOutcome:
+def _after(run: RunContext, outcome: StoreOutcome, applied: Mapping[str, Any], back: EngineResult) -> StoreOutcome:
     """Return the outcome of a failed change that was taken back, with whether the store serves as before."""
     store_id, tag = outcome.store_id, applied["release"]["values"]["image"]["tag"]
     if store_id in back.failures or back.cancelled:

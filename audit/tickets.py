@@ -13,9 +13,11 @@ from pathlib import Path
 from audit import aftermath
 from audit import observation as observations
 from audit.observation import Observation
+from audit.phases import bookkeeping, tenure
 from audit.plan import Action, StorePlan
 from audit.records import Admission, Lease, RunRequest, StoreOutcome
-from audit.run import LEASE_S, Run, RunResult, StoreResult
+from audit.results import RunResult, StoreResult
+from audit.run import Run
 from stacks import platform_key
 from stacks.errors import OverLimitError, Problem, RefusedError, StoreFailedError, StoresError
 from stacks.ticket import Ticket
@@ -44,16 +46,16 @@ class TicketRun(Run):
         A removal is never admitted: only the gate takes the protection from a store. Raises before anything is
         changed, as `execute` does.
         """
-        keeper = self._anchors()
-        leases = self._acquired(self.run_id, valid_s, request)
+        keeper = bookkeeping.open_log(self)
+        leases = tenure.acquired(self, self.run_id, valid_s, request)
         issued = Issued(None, Admission((), ()))
         try:
-            with self._on_record(keeper, leases):
+            with bookkeeping.on_record(self, keeper, leases):
                 issued = self._issued(request, file, leases)
             return issued
         finally:
             if issued.ticket is None:
-                self._give_back(leases)
+                tenure.give_back(self, leases)
 
     def _issued(self, request: RunRequest, file: Path, leases: list[Lease]) -> Issued:
         observation = self.observe(leases)
@@ -78,7 +80,7 @@ class TicketRun(Run):
 
     def close(self, ticket: Ticket) -> RunResult:
         """Put on record what was done with a ticket, and give its cells back. Closing it again changes nothing."""
-        leases = self._acquired(ticket.run_id, LEASE_S)
+        leases = tenure.acquired(self, ticket.run_id, tenure.LEASE_S)
         try:
             observation = observations.observe(self.root, self.settings, self.manifest, self.engine, self.ledger)
             observations.refuse_other_cluster(self.settings, self.cluster, observation)
@@ -88,9 +90,9 @@ class TicketRun(Run):
                     settled = aftermath.outcomes(run, observation, self.cluster, self.entrance)
                     self.ledger.settle(run.run_id, settled, leases=leases)
                     done = {outcome.store_id: outcome for outcome in settled if outcome.outcome == "success"}
-                    self._record_cells(observation, done)
+                    bookkeeping.record_cells(self, observation, done)
         finally:
-            self._give_back(leases)
+            tenure.give_back(self, leases)
         return _result(ticket.run_id, observation, settled)
 
     def _ticket(

@@ -15,8 +15,10 @@ from audit import schema as schemas
 from audit.backups import Snapshot
 from audit.engine.driver import Engine
 from audit.records import PART, STORE_ROLLBACK, STORE_UPGRADE, Entry, Lease, Replay, RunRequest
+from audit.results import ProgressEvent, Report, RunResult, StoreResult
 from audit.rewinds import Rewind, facts
-from audit.run import ProgressEvent, Report, Run, RunResult, Scope, StoreResult
+from audit.run import Run
+from audit.scope import Scope
 from audit.upgrade_plan import Kind, Step, UpgradePlan
 from stacks.cluster import Cluster
 from stacks.errors import LockedError, Problem, RefusedError, StoreFailedError, StoresError

@@ -17,7 +17,7 @@ from rich.text import Text
 from cli.output import STYLES, Output, clean, duration
 
 if TYPE_CHECKING:
-    from audit.run import ProgressEvent
+    from audit.results import ProgressEvent
     from sandbox.progress import Progress
 
 Clock = Callable[[], float]
@@ -92,7 +92,7 @@ class RunProgress(_Feed):
         """Return what shows steps of one store that are no run's."""
 
         def tell(text: str) -> None:
-            from audit.run import ProgressEvent  # noqa: PLC0415 - loaded by now: its caller works with the gate
+            from audit.results import ProgressEvent  # noqa: PLC0415 - loaded by now: its caller works with the gate
 
             self(ProgressEvent(store_id, text))
 

@@ -24,10 +24,12 @@ from ruamel.yaml import YAML
 from audit.engine.driver import Engine
 from audit.ledger import Ledger
 from audit.limits import Limits
+from audit.phases.tenure import LEASE_S
 from audit.probe import Answer
 from audit.reconcile import Reconciliation
 from audit.records import Actor, RunRequest
-from audit.run import LEASE_S, ProgressEvent, Run
+from audit.results import ProgressEvent
+from audit.run import Run
 from audit.target import Target
 from stacks import manifest as manifests
 from stacks import program

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from audit import aftermath, anchors, backups, live
-from audit.backups import RESTORING
+from audit.closed import RESTORING
 from audit.gate import Gate
 from audit.ledger import Ledger
+from audit.phases import last_backups
 from audit.probe import Answer
 from audit.records import (
     STORE_BACKUP,
@@ -21,7 +22,6 @@ from audit.records import (
     STORE_DELETE,
     STORE_RESTORE,
     Actor,
-    Admission,
     Change,
     OpenRun,
     StoreOutcome,
@@ -171,13 +171,13 @@ class Final:
     def __init__(self, runs: Runs, monkeypatch: pytest.MonkeyPatch, *, volumes: int) -> None:
         self.run = runs.new("run-1")
         self.run.settings = Settings(environment=ENV, protected=True)
-        monkeypatch.setattr("audit.run.environment_values", lambda *_: {"backup": {"enabled": True}})
+        monkeypatch.setattr("audit.phases.last_backups.environment_values", lambda *_: {"backup": {"enabled": True}})
         monkeypatch.setattr(live, "claims", lambda *_: [object()] * volumes)
 
     def kept(self, store_id: str = TEA) -> dict[str, StoreOutcome]:
         leaving = Change(store_id, store_id, "alice", "01", STORE_DELETE, {})
         with self.run.session(cells={"01"}) as leases:
-            return self.run._final_backups(Admission((leaving,), ()), leases)
+            return last_backups.take(self.run, (leaving,), leases)
 
 
 def test_a_store_with_a_volume_is_backed_up(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_that_a_last_backup_was_skipped_is_in_the_entry_of_the_removal(runs: Run
     run.without_final_backup = frozenset({TEA})
     leaving = Change(TEA, TEA, "alice", "01", STORE_DELETE, {"a": 1})
     others = (replace(leaving, store_id="other-1"), replace(leaving, action=STORE_CREATE))
-    marked, *rest = run._with_skipped_backups((leaving, *others))
+    marked, *rest = last_backups.with_skipped(run, (leaving, *others))
     assert marked.metadata == {"a": 1, "final_backup": "skipped"}
     assert tuple(rest) == others
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from audit import live
-from audit.backups import RESTORING
-from audit.closed import Closed, find
+from audit.closed import RESTORING, Closed, find
 
 
 def web(mark: str | None) -> dict[str, Any]:

@@ -11,8 +11,10 @@ import pytest
 
 from audit import backups, database_image, live
 from audit import observation as observations
-from audit.records import Admission, Change, StoreOutcome
-from audit.run import Run, Scope
+from audit.phases import database_servers
+from audit.phases.context import RunContext
+from audit.records import Change, StoreOutcome
+from audit.scope import Scope
 from components.desired import DesiredStore
 from stacks.errors import ClusterUnreachableError, StoreFailedError
 from tests.audit.test_observation import TEA, desired, row, seen
@@ -145,18 +147,20 @@ def before_engine(
     """Return the outcomes of stores that stay, and the backups that were taken: store, reason, note."""
     made: list[tuple[str, str, str]] = []
 
-    def take(_run: Run, _leases: object, store_id: str, reason: str, *, note: str) -> str:
+    def take(_run: RunContext, _leases: object, store_id: str, reason: str, *, note: str) -> str:
         made.append((store_id, reason, note))
         if failure is not None:
             raise StoreFailedError(f"store '{store_id}'", failure, "try again")
         return "f" * 64
 
     monkeypatch.setattr(backups, "taken", take)
-    monkeypatch.setattr("audit.run.environment_values", lambda *_: {"backup": {"enabled": backed_up}})
+    monkeypatch.setattr(
+        "audit.phases.database_servers.environment_values", lambda *_: {"backup": {"enabled": backed_up}}
+    )
     observation = seen(known=True, applied=None if applied is None else applied.to_dict(), rows=(row("Ready"),))
-    admission = Admission((Change(TEA, "tea", "alice", "01", "store.update", {}),), ())
-    asked = run(scope)
-    return asked._before_another_server(replace(observation, desired={TEA: to}), admission, (), {}), made
+    observation = replace(observation, desired={TEA: to})
+    change = Change(TEA, "tea", "alice", "01", "store.update", {})
+    return database_servers.before_another(run(scope), observation, (change,), (), {}), made
 
 
 @pytest.mark.parametrize("to", [PATCH, NEXT])

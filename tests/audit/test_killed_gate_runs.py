@@ -39,7 +39,7 @@ def check(ledger: Ledger, world: SmallWorld) -> None:
 def kill_and_reconcile(
     url: str, root: Path, point: str, monkeypatch: pytest.MonkeyPatch, *, hasty: bool = False
 ) -> None:
-    monkeypatch.setattr("audit.run.PATIENCE_S", 0.0)
+    monkeypatch.setattr("audit.phases.health.PATIENCE_S", 0.0)
     migrate(url)
     world = SmallWorld(make_project(root))
     world.write(block(STAYS), block(GOES))

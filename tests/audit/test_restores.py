@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from audit import restores
-from audit.backups import RESTORING, Snapshot
+from audit.backups import Snapshot
+from audit.closed import RESTORING
 from audit.jobs import JobResult
 from audit.records import Actor, StoreOutcome
 from audit.restores import Restore

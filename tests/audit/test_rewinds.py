@@ -16,8 +16,8 @@ import pytest
 
 from audit import backups, live, restores, rewinds
 from audit import schema as schemas
-from audit.backups import RESTORING, Snapshot
-from audit.closed import Closed
+from audit.backups import Snapshot
+from audit.closed import RESTORING, Closed
 from audit.jobs import JobResult
 from audit.records import Actor, StoreOutcome
 from audit.restores import Restore

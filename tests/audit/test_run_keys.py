@@ -14,7 +14,7 @@ import pytest
 
 from audit.gate import Gate
 from audit.ledger import Ledger
-from audit.run import RunResult
+from audit.results import RunResult
 from audit.upgrades import UpgradeResult
 from stacks.errors import LockedError, UsageError
 from tests.audit.conftest import FakeClock
@@ -28,7 +28,7 @@ KEY = "deploy-7"
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallWorld:
-    monkeypatch.setattr("audit.run.PATIENCE_S", 0.0)
+    monkeypatch.setattr("audit.phases.health.PATIENCE_S", 0.0)
     monkeypatch.setattr("audit.waiting.ASK_EVERY_S", 0.01)
     made = SmallWorld(make_project(tmp_path / "project"))
     made.write(block(TEA))

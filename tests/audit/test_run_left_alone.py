@@ -13,9 +13,11 @@ from audit import schema as schemas
 from audit.closed import Closed
 from audit.held import Held
 from audit.observation import Observation
-from audit.records import Actor, Admission, Change
-from audit.run import Run, Scope
+from audit.phases import health, images
+from audit.records import Actor, Change
+from audit.run import Run
 from audit.schema import Schema
+from audit.scope import Scope
 from stacks.errors import StoreFailedError
 from stacks.helm_history import Revision
 from tests.audit.test_observation import LOCAL, TEA, row, seen
@@ -45,8 +47,8 @@ def observed(**more: Any) -> Observation:
     return replace(observation, **{"desired": {TEA: wanted(TEA, NEW)}, **more})
 
 
-def changed(path: str = "image.tag") -> Admission:
-    return Admission((Change(TEA, "tea", "alice", "01", "store.update", {"changes": [path]}),), ())
+def changed(path: str = "image.tag") -> tuple[Change, ...]:
+    return (Change(TEA, "tea", "alice", "01", "store.update", {"changes": [path]}),)
 
 
 def database(at: int, images: dict[str, int]) -> Schema:
@@ -55,14 +57,14 @@ def database(at: int, images: dict[str, int]) -> Schema:
 
 def test_a_block_with_an_image_that_is_older_than_the_database_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schemas, "ask", lambda *_: database(2, {OLD: 1, NEW: 2}))
-    outcome = run()._behind(observed(desired={TEA: wanted(TEA, OLD)}), changed())[TEA]
+    outcome = images.behind(run(), observed(desired={TEA: wanted(TEA, OLD)}), changed())[TEA]
     assert (outcome.outcome, outcome.status) == ("failure", "Failed")
     assert f"it stays as it was: image {OLD} cannot be gone back to alone" in str(outcome.reason)
     assert f"`stores rollback {TEA} --restore-backup`" in str(outcome.reason)
 
 
 @pytest.mark.parametrize(
-    ("said", "admission", "scope"),
+    ("said", "admitted", "scope"),
     [
         (database(1, {OLD: 1, NEW: 1}), changed(), None),
         (database(2, {NEW: 2}), changed(), None),
@@ -73,15 +75,15 @@ def test_a_block_with_an_image_that_is_older_than_the_database_is_not_followed(m
     ids=["the same database", "an image of which nothing is known", "no answer", "another change", "a rollback"],
 )
 def test_any_other_block_is_followed(
-    monkeypatch: pytest.MonkeyPatch, said: Schema | None, admission: Admission, scope: Scope | None
+    monkeypatch: pytest.MonkeyPatch, said: Schema | None, admitted: tuple[Change, ...], scope: Scope | None
 ) -> None:
     monkeypatch.setattr(schemas, "ask", lambda *_: said)
-    assert run(scope)._behind(observed(desired={TEA: wanted(TEA, OLD)}), admission) == {}
+    assert images.behind(run(scope), observed(desired={TEA: wanted(TEA, OLD)}), admitted) == {}
 
 
 def test_a_closed_shop_makes_a_run_with_nothing_to_do_fail_and_names_the_way_back() -> None:
     observation = observed(closed={TEA: CLOSED})
-    result = run()._nothing_to_do(observation, observations.plan_stores(observation))
+    result = health.nothing_to_do(run(), observation, observations.plan_stores(observation), health.Health())
     assert isinstance(result.exit_error, StoreFailedError)
     assert f"`stores restore {TEA} --at bbbbbbbb`" in str(result.exit_error)
     (store,) = result.stores
@@ -91,6 +93,6 @@ def test_a_closed_shop_makes_a_run_with_nothing_to_do_fail_and_names_the_way_bac
 def test_a_held_store_is_told_as_held_where_there_is_nothing_to_do() -> None:
     held = Held(1, Revision(2, "deployed"), ())
     observation = observed(held={TEA: held})
-    result = run()._nothing_to_do(observation, observations.plan_stores(observation))
+    result = health.nothing_to_do(run(), observation, observations.plan_stores(observation), health.Health())
     (store,) = result.stores
     assert (store.reason, result.exit_error) == (held.reason, None)

@@ -16,8 +16,10 @@ from sqlalchemy.engine import make_url
 from audit import anchors, chain, spool
 from audit.gate import AnyRun
 from audit.ledger import Ledger
+from audit.phases import bookkeeping
 from audit.records import NewEntry, StoreOutcome
-from audit.run import ProgressEvent, Run
+from audit.results import ProgressEvent
+from audit.run import Run
 from audit.tickets import TicketRun
 from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, LockedError
 from stacks.settings import Settings
@@ -74,7 +76,7 @@ def lose_the_database(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(run.ledger, "settle", gone)
-        run._settle({"tea-1": READY}, SimpleNamespace(snapshots={}))  # type: ignore[arg-type]
+        bookkeeping.settle(run, SimpleNamespace(snapshots={}), {"tea-1": READY})  # type: ignore[arg-type]
 
 
 def test_a_lost_database_costs_no_outcome(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,11 +91,11 @@ def test_a_lost_database_costs_no_outcome(runs: Runs, monkeypatch: pytest.Monkey
     assert used(runs.ledger) == 1
     assert [row.status for row in runs.ledger.stores("prod")] == ["Ready"]
     assert any(text.startswith("settled run run-1 from") for text in runs.told)
-    assert spool.waiting(first._spool) == []
+    assert spool.waiting(bookkeeping.spool_of(first)) == []
 
 
 def test_a_spool_that_cannot_be_read_stops_every_run(runs: Runs) -> None:
-    folder = runs.new("run-1")._spool
+    folder = bookkeeping.spool_of(runs.new("run-1"))
     file = spool.keep(folder, "run-1", "prod", ALICE, [READY])
     file.write_text("{")
     with pytest.raises(AuditIncompleteError, match="until then nothing is changed"), runs.new("run-2").session():
@@ -103,7 +105,7 @@ def test_a_spool_that_cannot_be_read_stops_every_run(runs: Runs) -> None:
 
 
 def test_a_ticket_is_no_way_around_what_a_run_could_not_write(runs: Runs, tmp_path: Path) -> None:
-    spool.keep(runs.new("run-1")._spool, "run-1", "prod", ALICE, [READY]).write_text("{")
+    spool.keep(bookkeeping.spool_of(runs.new("run-1")), "run-1", "prod", ALICE, [READY]).write_text("{")
     ticket = tmp_path / "ticket.json"
     asked = runs.new("run-2", TicketRun)
     with pytest.raises(AuditIncompleteError, match="until then nothing is changed"):

@@ -14,8 +14,8 @@ from audit.engine.state import Snapshot
 from audit.observation import Observation
 from audit.probe import Answer
 from audit.records import Change, StoreOutcome
-from audit.run import Scope
 from audit.schema import Schema
+from audit.scope import Scope
 from audit.takeback import Work, take_back
 from stacks.errors import ClusterUnreachableError
 from stacks.program import RunOptions

@@ -17,8 +17,9 @@ from audit.engine.state import Snapshot as State
 from audit.limits import Limits
 from audit.plan import Action
 from audit.records import Lease, RunRequest
-from audit.run import ProgressEvent, RunResult, Scope, StoreResult
+from audit.results import ProgressEvent, RunResult, StoreResult
 from audit.schema import Schema
+from audit.scope import Scope
 from audit.upgrade_plan import Step, UpgradePlan
 from audit.upgrades import Upgrade, UpgradeResult
 from stacks.errors import DatabaseUnreachableError, Problem, RefusedError, StoreFailedError, StoresError

@@ -15,7 +15,7 @@ from audit.check import Check
 from audit.gate import Credentials, StoreStatus
 from audit.plan import Action, LimitUse, Plan, PropertyChange, StorePlan
 from audit.records import Actor, Admission, Change, Entry, OpenRun, OwnerUsage, StoreRow, Usage
-from audit.run import ProgressEvent, RunResult, StoreResult
+from audit.results import ProgressEvent, RunResult, StoreResult
 from audit.tickets import Issued
 from audit.upgrade_plan import Step, UpgradePlan
 from audit.upgrades import StoreUpgrade, UpgradeResult

@@ -21,7 +21,7 @@ TEA = "tea-bbbbb"
 @pytest.fixture
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """Return the ledger behind the command's gate; one store is wanted, and comes up at once."""
-    monkeypatch.setattr("audit.run.PATIENCE_S", 0.0)
+    monkeypatch.setattr("audit.phases.health.PATIENCE_S", 0.0)
     monkeypatch.setattr("audit.waiting.ASK_EVERY_S", 0.01)
     world = SmallWorld(make_project(tmp_path / "project"))
     world.write(block(TEA))

@@ -11,7 +11,7 @@ import pytest
 from audit.backup_ages import BackupAge
 from audit.check import Check
 from audit.plan import Action, PropertyChange, StorePlan
-from audit.run import RunResult, StoreResult
+from audit.results import RunResult, StoreResult
 from stacks.errors import CancelledError, DatabaseUnreachableError, OverLimitError, Problem, StoreFailedError
 from tests.cli.conftest import AT
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.run import ProgressEvent
+from audit.results import ProgressEvent
 from cli.output import Output, clean, destination, duration, plain
 from cli.progress import BuildProgress, RunProgress
 from sandbox.progress import Progress

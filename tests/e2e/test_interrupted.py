@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from audit.engine import guard
-from audit.run import LEASE_S
+from audit.phases.tenure import LEASE_S
 from components import naming
 from tests.e2e.project import Done, Project, store
 

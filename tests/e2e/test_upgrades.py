@@ -16,7 +16,7 @@ import pytest
 
 from audit import live
 from audit import schema as schemas
-from audit.backups import RESTORING
+from audit.closed import RESTORING
 from bench.load import visited
 from components import naming
 from sandbox import cache, contents, images
