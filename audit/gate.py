@@ -5,100 +5,47 @@ Fail closed: an intent is committed before the engine starts, and without the le
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeVar
 
-from audit import admins, backup_ages, backups, idempotency, probe, rewinds
-from audit import closed as closing
-from audit import held as holding
+from audit import admins, backup_ages, credentials, forecast, idempotency, rewinds
 from audit import observation as observations
+from audit import status as statuses
 from audit import target as targets
-from audit.backup_ages import BackupAge
 from audit.check import Check
+from audit.credentials import Credentials
 from audit.doctor import Patient, examine
 from audit.engine.driver import Engine
-from audit.entrance import AT_ONCE, Entrance
-from audit.judgement import Judged
+from audit.entrance import Entrance
 from audit.ledger import Ledger
 from audit.limits import Limits, own_limits
 from audit.observation import Observation
-from audit.plan import CHANGING, Plan, StorePlan, count_operations, limit_use
+from audit.plan import Plan, limit_use
 from audit.reconcile import Reconciliation, take_over
-from audit.records import (
-    LIMIT_OVERRIDE,
-    STORE_CREDENTIALS_READ,
-    STORE_DELETE,
-    Actor,
-    Lease,
-    NewEntry,
-    RunRequest,
-    StoreRow,
-    Usage,
-)
-from audit.results import ProgressEvent, Report, RunResult, StoreResult
-from audit.rewinds import Rewind
+from audit.records import LIMIT_OVERRIDE, STORE_DELETE, Actor, NewEntry, RunRequest, Usage
+from audit.results import Report, RunResult
 from audit.run import Run
+from audit.status import Inquiry, StoreStatus
 from audit.target import Target
 from audit.tickets import Issued, TicketRun, check_validity
-from audit.upgrade_plan import PARALLEL, Kind, Step, UpgradePlan, plan_rollback, plan_upgrade
-from audit.upgrades import StoreUpgrade, Upgrade, UpgradeResult, answered, refuse_crossing
-from audit.waiting import Waiting
-from components import naming
-from components.desired import DesiredStore
+from audit.upgrade_orders import UpgradeOrder
+from audit.upgrade_plan import PARALLEL, Kind, UpgradePlan, plan_rollback, plan_upgrade
+from audit.upgrade_results import UpgradeResult
+from audit.upgrades import refuse_crossing
 from stacks import manifest as manifests
 from stacks import platform_key
 from stacks import settings as settings_module
 from stacks.cluster import Cluster
 from stacks.desired import Plans, caps
-from stacks.errors import LockedError, StoresError, UsageError
 from stacks.manifest import Manifest
-from stacks.program import RunOptions
 from stacks.settings import Settings
 from stacks.ticket import Ticket
 
-ADMIN_USER = "admin"
-_OF_A_RUN = 10_000
-"""More entries than one run can write."""
-
 AnyRun = TypeVar("AnyRun", bound=Run)
-
-
-@dataclass(frozen=True)
-class StoreStatus:
-    """One store as people see it. `checked_at` is when it was last asked; `content` says what answered."""
-
-    store_id: str
-    name: str
-    owner: str
-    cell: str
-    status: str
-    url: str | None
-    content: str | None
-    since_at: datetime | None
-    checked_at: datetime | None
-    reason: str | None
-    held: str | None = None
-    """What somebody has done to its release by plain Helm, of a store that is held."""
-    checks: tuple[probe.Check, ...] = ()
-    """What the store was asked just now; empty unless that was wanted."""
-    backup: BackupAge | None = None
-    """Its last good backup; None where the environment makes none, or there is no store yet."""
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """How to sign in to a store as its administrator."""
-
-    store_id: str
-    url: str
-    user: str
-    password: str
 
 
 class Gate:
@@ -152,10 +99,11 @@ class Gate:
         if ask_engine:
             observations.refuse_other_key(self.root, self.settings, observation)
         planned = observations.plan_stores(observation)
-        judged = self._judged(observation, planned)
-        stores = self._with_denials(planned, judged)
+        request = self.request_of(observation.manifest, "plan", Actor("plan", "service"), None, None)
+        judged = forecast.judged(self.ledger, request, observation, planned)
+        stores = forecast.with_denials(planned, judged, request.limits)
         if ask_engine:
-            stores = self._with_operations(observation, stores)
+            stores = forecast.with_operations(self.engine, self.cluster, observation, stores)
         uses = limit_use((item.claim for item in judged if item.verdict.allowed), self._usage(observation.manifest))
         refused = observations.dangers(stores, observation.manifest)
         return Plan(self.environment, self.cluster.address, stores, uses, refused)
@@ -281,36 +229,8 @@ class Gate:
 
         Raises UsageError before anything is changed where a backup is to be taken and the environment makes none.
         """
-        if plan.backup and plan.steps:
-            _require_backups(self, plan)
-
-        def start() -> Run:
-            return self._run(actor, report, Run, overwrite_drift=overwrite_drift)
-
-        said = None if asked is None else idempotency.asked(plan.kind, **asked)
-
-        def request(run: Run) -> RunRequest:
-            return self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key, asked=said)
-
-        def prepare(step: Step) -> Mapping[str, object]:
-            if not plan.backup or plan.restore is not None:
-                return {}  # a rollback with its data takes one when nobody can buy any more
-
-            def tell(text: str) -> None:
-                report(ProgressEvent(step.store_id, text))
-
-            note = reason or f"before the {plan.kind} to image {step.after}"
-            tell("taking a backup")
-            return {"backup": backups.take(self, step.store_id, "pre-upgrade", actor=actor, note=note, tell=tell)}
-
-        def rewind(run: Run, leases: Sequence[Lease], step: Step, write: Callable[[], None]) -> Rewind:
-            assert plan.restore is not None  # noqa: S101 - else it is not called
-            return Rewind(self, actor, report, run, leases, step, plan.restore, write, keep_undo=plan.backup)
-
-        before = self.ledger.parts_done(request(start()))
-        upgrade = Upgrade(self.root, self.engine, self.cluster, plan, start, request, prepare, report, before)
-        upgrade.rewind = None if plan.restore is None else rewind
-        return upgrade.carry_out()
+        order = UpgradeOrder(self, plan.kind, actor, report, idempotency_key, asked, reason, overwrite_drift)
+        return order.carry_out(plan)
 
     def upgrade_done(
         self, kind: Kind, *, actor: Actor, idempotency_key: str, asked: Mapping[str, object], report: Report
@@ -320,27 +240,11 @@ class Gate:
         To be asked before it is planned: what is there to do is another thing once it was done.
         Raises UsageError for a key that was used for another request, LockedError if the same one is in flight.
         """
-        run = self._run(actor, report, Run)
-        said = idempotency.asked(kind, **asked)
-        request = self.request_of(run.manifest, run.run_id, actor, None, idempotency_key, asked=said)
-        try:
-            earlier = self.ledger.replayed(request)
-        except LockedError:
-            with run.session(request) as leases:
-                run.observe(leases)  # nobody holds the cells, so it crashed; now it is closed
-            earlier = self.ledger.replayed(request)
-        if earlier is None:
-            return None
-        entries = [
-            entry
-            for run_id in earlier.run_ids
-            for entry in self.ledger.entries(self.environment, run_id=run_id, limit=_OF_A_RUN, ascending=True)
-        ]
-        return answered(self.environment, kind, earlier, entries)
+        return UpgradeOrder(self, kind, actor, report, idempotency_key, asked).done()
 
-    def new_run(self, actor: Actor, report: Report) -> Run:
+    def new_run(self, actor: Actor, report: Report, *, overwrite_drift: bool = False) -> Run:
         """Return a run that has not begun, with the manifest as it is on disk."""
-        return self._run(actor, report, Run)
+        return self._run(actor, report, Run, overwrite_drift=overwrite_drift)
 
     def _looked(self, *, overwrite_drift: bool) -> Observation:
         """Return what there is, in the right cluster, with which stores are held."""
@@ -384,40 +288,16 @@ class Gate:
         # Both ask the cluster; one that does not answer is waited for once.
         with ThreadPoolExecutor(max_workers=1) as beside:
             asked = beside.submit(backup_ages.of_all, self)
-            held = self._held(manifest, rows, unsure)
+            held = statuses.held_stores(self.engine, self.cluster, manifest, rows, unsure)
             ages = {age.store_id: age for age in asked.result()}
-        found = [
-            replace(_status(store_id, rows.get(store_id), manifest), held=held.get(store_id), backup=ages.get(store_id))
-            for store_id in _order(manifest, rows)
-        ]
+        found = statuses.known(manifest, rows, held, ages)
         if not deep:
             return found
-        wanted = Plans(self.root, self.settings).of(manifest)
-        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-            return list(pool.map(lambda status: self._asked(status, wanted.get(status.store_id)), found))
+        return Inquiry(self.cluster, self.entrance, self.ledger).of(found, Plans(self.root, self.settings).of(manifest))
 
     def credentials(self, store_id: str, *, actor: Actor) -> Credentials:
         """Return how to sign in to a store. The reading is on record before the password is shown."""
-        row = next((row for row in self.ledger.stores(self.environment) if row.store_id == store_id), None)
-        if row is None:
-            raise UsageError(f"store '{store_id}'", "there is no such store", "see `stores list` for the ids")
-        secret = self.cluster.secret(naming.namespace(store_id), naming.credentials_secret(store_id))
-        if secret is None or "wordpress-password" not in secret:
-            raise UsageError(
-                f"store '{store_id}'", f"it has no credentials yet (it is {row.status})", "run `stores up`"
-            )
-        self.ledger.record(
-            NewEntry(
-                actor=actor,
-                action=STORE_CREDENTIALS_READ,
-                outcome="success",
-                environment=self.environment,
-                store_id=store_id,
-                owner=row.owner,
-            )
-        )
-        url = row.url or ""
-        return Credentials(store_id, f"{url}/wp-admin/", ADMIN_USER, secret["wordpress-password"])
+        return credentials.read(self.environment, store_id, ledger=self.ledger, cluster=self.cluster, actor=actor)
 
     def doctor(self, *, deep: bool = False, report: Callable[[str], None] = lambda _text: None) -> list[Check]:
         """Return what is in use and what is wrong, with the cures; `deep` tries whether policies are enforced."""
@@ -459,117 +339,3 @@ class Gate:
 
     def _usage(self, manifest: Manifest) -> Usage:
         return self.ledger.usage(self.environment, Limits.of_environment(self.settings), own_limits(manifest.owners))
-
-    def _judged(self, observation: Observation, stores: tuple[StorePlan, ...]) -> tuple[Judged, ...]:
-        """Return what the limits would say to the plan if it ran now."""
-        request = self.request_of(observation.manifest, "plan", Actor("plan", "service"), None, None)
-        return self.ledger.foresee(replace(request, changes=observations.changes_of(observation, stores)))
-
-    def _with_denials(self, stores: tuple[StorePlan, ...], judged: Sequence[Judged]) -> tuple[StorePlan, ...]:
-        limits = Limits.of_environment(self.settings)
-        texts = {item.change.store_id: str(item.denial(limits).problem) for item in judged if not item.verdict.allowed}
-        return tuple(replace(store, denial=texts.get(store.store_id)) for store in stores)
-
-    def _with_operations(self, observation: Observation, stores: tuple[StorePlan, ...]) -> tuple[StorePlan, ...]:
-        ids = observation.store_ids
-        # What is refused is left out, so that the engine can still count what the others need.
-        admitted = frozenset(store.store_id for store in stores if store.denial is None and not store.dangers)
-        withheld, frozen = observations.restrained(observation, stores, admitted)
-        options = RunOptions(withheld=withheld, frozen=frozen, cluster_uid=self.cluster.uid)
-        operations: dict[str, list[str]] = {}
-        for cell in sorted({store.cell for store in stores if store.action in CHANGING}):
-            if not observation.snapshots[cell].exists:
-                continue  # a plan does not make a stack; everything in it would be created
-            result = self.engine.preview(cell, options, ids)
-            for step in result.steps:
-                if step.store_id is not None:
-                    operations.setdefault(step.store_id, []).append(step.op)
-        return tuple(replace(store, resources=count_operations(operations.get(store.store_id, ()))) for store in stores)
-
-    def _held(self, manifest: Manifest, rows: Mapping[str, StoreRow], unsure: Callable[[str], None]) -> dict[str, str]:
-        """Return what is to be said of each held store, and of each that is closed."""
-        if not any(row.holds_slot for row in rows.values()):
-            return {}
-        cells = {store.cell for store in manifest.stores} | {row.cell for row in rows.values()}
-        try:
-            snapshots = [self.engine.snapshot(cell) for cell in sorted(cells)]
-            found = {store_id: held.reason for store_id, held in holding.find(self.cluster, snapshots, rows).items()}
-            applied = {store_id for snapshot in snapshots for store_id in snapshot.applied}
-            closed = closing.find(self.cluster, applied).items()
-            return found | {store_id: f"{how.reason}; {how.cure(store_id)}" for store_id, how in closed}
-        except StoresError as error:
-            unsure(f"which stores are held is not known: {error}")
-            return {}
-
-    def _asked(self, status: StoreStatus, wanted: DesiredStore | None) -> StoreStatus:
-        """Return the status as it is now: what the store answers, and where it does not, why."""
-        if status.url is None or status.status not in ("Ready", "Failed", "Provisioning", "Deleting"):
-            return status
-        if wanted is None:
-            return self._leaving(status)
-        answer = self._waiting.ask(wanted)
-        seen = replace(status, content=answer.content, checked_at=self.ledger.now(), checks=answer.checks)
-        if not answer.ok:
-            return replace(seen, status="Failed", reason=self._waiting.why_not(wanted, answer))
-        full = self._waiting.full_volumes(status.store_id)
-        return replace(seen, reason=str(full[0]) if full else status.reason)
-
-    def _leaving(self, status: StoreStatus) -> StoreStatus:
-        """Return the status of a store that is being removed, with what of it is still there."""
-        left = self._waiting.what_is_left(status.store_id) if status.status == "Deleting" else None
-        return replace(status, reason=left or status.reason)
-
-    @property
-    def _waiting(self) -> Waiting:
-        return Waiting(self.cluster, self.entrance, threading.Event(), lambda _store, _text, _status: None)
-
-
-def _require_backups(gate: Gate, plan: UpgradePlan) -> None:
-    """Raise UsageError where an upgrade could take no backup."""
-    try:
-        backups.server_of(gate)
-    except UsageError as error:
-        problem = error.problems[0]
-        raise UsageError(
-            f"stores {plan.kind}",
-            f"no backup can be taken before: {problem.where} {problem.what}",
-            f"{problem.cure}; or pass --no-backup to go on without one",
-        ) from None
-
-
-def _order(manifest: Manifest, rows: dict[str, StoreRow]) -> list[str]:
-    listed = [store.id for store in manifest.stores if not (store.deleted and store.id not in rows)]
-    return listed + sorted(set(rows) - set(listed))
-
-
-def _status(store_id: str, row: StoreRow | None, manifest: Manifest) -> StoreStatus:
-    if row is None:
-        store = next(store for store in manifest.stores if store.id == store_id)
-        reason = "not applied yet; run `stores up`"
-        return StoreStatus(store_id, store.name, store.owner, store.cell, "Pending", None, None, None, None, reason)
-    return StoreStatus(
-        store_id=store_id,
-        name=row.name,
-        owner=row.owner,
-        cell=row.cell,
-        status=row.status,
-        url=row.url,
-        content=row.content,
-        since_at=row.since_at,
-        checked_at=row.ready_at,
-        reason=row.status_reason,
-    )
-
-
-__all__ = [
-    "Credentials",
-    "Gate",
-    "ProgressEvent",
-    "Report",
-    "RunResult",
-    "StoreResult",
-    "StoreStatus",
-    "StoreUpgrade",
-    "UpgradePlan",
-    "UpgradeResult",
-]

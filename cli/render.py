@@ -14,10 +14,10 @@ from components import naming
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from audit.gate import StoreStatus
     from audit.plan import Plan, PropertyChange, StorePlan
     from audit.records import Usage
     from audit.results import RunResult, StoreResult
+    from audit.status import StoreStatus
     from audit.tickets import Issued
 
 _SIGNS: Final = {

@@ -16,7 +16,7 @@ from stacks.errors import UsageError
 if TYPE_CHECKING:
     from audit.gate import Gate
     from audit.upgrade_plan import Kind, UpgradePlan
-    from audit.upgrades import UpgradeResult
+    from audit.upgrade_results import UpgradeResult
 
 _MOST_PARALLEL = 20
 

@@ -15,7 +15,7 @@ import pytest
 from audit.gate import Gate
 from audit.ledger import Ledger
 from audit.results import RunResult
-from audit.upgrades import UpgradeResult
+from audit.upgrade_results import UpgradeResult
 from stacks.errors import LockedError, UsageError
 from tests.audit.conftest import FakeClock
 from tests.audit.ledger_samples import ALICE

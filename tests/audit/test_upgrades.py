@@ -21,7 +21,8 @@ from audit.results import ProgressEvent, RunResult, StoreResult
 from audit.schema import Schema
 from audit.scope import Scope
 from audit.upgrade_plan import Step, UpgradePlan
-from audit.upgrades import Upgrade, UpgradeResult
+from audit.upgrade_results import UpgradeResult
+from audit.upgrades import Upgrade
 from stacks.errors import DatabaseUnreachableError, Problem, RefusedError, StoreFailedError, StoresError
 from stacks.manifest_file import ManifestFile
 from tests.audit.ledger_samples import ALICE

@@ -12,13 +12,14 @@ import pytest
 
 from audit.anchors import Anchor
 from audit.check import Check
-from audit.gate import Credentials, StoreStatus
+from audit.credentials import Credentials
 from audit.plan import Action, LimitUse, Plan, PropertyChange, StorePlan
 from audit.records import Actor, Admission, Change, Entry, OpenRun, OwnerUsage, StoreRow, Usage
 from audit.results import ProgressEvent, RunResult, StoreResult
+from audit.status import StoreStatus
 from audit.tickets import Issued
 from audit.upgrade_plan import Step, UpgradePlan
-from audit.upgrades import StoreUpgrade, UpgradeResult
+from audit.upgrade_results import StoreUpgrade, UpgradeResult
 from audit.verification import Verification
 from cli import main, session
 from stacks.ticket import Ticket
