@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit import observation as observations
-from audit import orphans, pending_releases
 from audit.limits import Limits, own_limits
 from audit.observation import Observation
+from audit.phases import orphans, pending_releases
 from audit.plan import Action
 from audit.records import (
     STATE_IMPORT,

@@ -38,7 +38,7 @@ class EngineResult:
     cancelled: bool = False
     began: bool = True
     given_up: Mapping[str, str] = field(default_factory=dict)
-    """Of the failures, those that were not waited for to the end, with why; see `audit.lookout`."""
+    """Of the failures, those that were not waited for to the end, with why; see `audit.phases.lookout`."""
 
 
 OnStep = Callable[[Step, str], None]

@@ -1,6 +1,6 @@
 """The engine's own lock of a cell: who holds it, and whether they are gone.
 
-Whether it may be broken is decided by who runs the engine; see `audit.broken_locks`.
+Whether it may be broken is decided by who runs the engine; see `audit.phases.broken_locks`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ class EngineLockedError(LockedError):
 
 
 OnLock = Callable[[str, EngineLockedError], None]
-"""Called before a cell's lock is broken; it raises the error where a holder may live. See `audit.broken_locks`."""
+"""Called before a cell's lock is broken; it raises the error where a holder may live.
+
+See `audit.phases.broken_locks`.
+"""
 
 
 def only_abandoned(_cell: str, error: EngineLockedError) -> None:

@@ -10,17 +10,16 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from audit import pending_releases, repair
 from audit.engine.events import EngineResult
 from audit.entrance import AT_ONCE
 from audit.observation import Observation
-from audit.phases import bookkeeping, database_servers, images, last_backups, passes
+from audit.phases import bookkeeping, database_servers, images, last_backups, passes, pending_releases, repair
 from audit.phases.context import RunContext
 from audit.phases.health import Health
+from audit.phases.takeback import Work, take_back
 from audit.plan import StorePlan
 from audit.records import STORE_DELETE, Change, Lease, Status, StoreOutcome
 from audit.scope import Data
-from audit.takeback import Work, take_back
 from audit.waiting import stopped
 from stacks.errors import StoresError
 from stacks.program import RunOptions

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from audit import observation as observations
 from audit.engine.events import EngineResult
-from audit.lookout import Lookout
-from audit.losses import losses
 from audit.observation import Observation
 from audit.phases.context import RunContext
+from audit.phases.lookout import Lookout
+from audit.phases.losses import losses
 from audit.plan import StorePlan
 from audit.records import STORE_DELETE, Change
 from stacks.errors import RefusedError

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from audit import observation as observations
-from audit import orphans, provenance
+from audit import provenance
 from audit.observation import Observation
+from audit.phases import orphans
 from audit.phases.context import RunContext
 from audit.plan import Action, StorePlan
 from audit.probe import Answer

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-from audit.broken_locks import Locks
-from audit.lease_keeper import LeaseKeeper
+from audit.phases.broken_locks import Locks
 from audit.phases.context import RunContext
+from audit.phases.lease_keeper import LeaseKeeper
 from audit.records import Holder, Lease, RunRequest
 from components import naming
 from stacks.errors import LockedError, StoresError

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from audit.broken_locks import CLOCKS_APART, Locks
 from audit.engine.locks import EngineLockedError, LockHolder
 from audit.ledger import Ledger
+from audit.phases.broken_locks import CLOCKS_APART, Locks
 from audit.records import ENGINE_UNLOCK, Holder, Lease
 from tests.audit.conftest import FakeClock
 from tests.audit.ledger_samples import ALICE, ENVIRONMENT

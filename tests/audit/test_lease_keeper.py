@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from audit.lease_keeper import END_AFTER_LOSS_S, END_BEFORE_S, RENEW_EVERY_S, STOP_BEFORE_S, TRY_AGAIN_S, LeaseKeeper
+from audit.phases.lease_keeper import (
+    END_AFTER_LOSS_S,
+    END_BEFORE_S,
+    RENEW_EVERY_S,
+    STOP_BEFORE_S,
+    TRY_AGAIN_S,
+    LeaseKeeper,
+)
 from audit.records import Lease
 from stacks.errors import DatabaseUnreachableError, LockedError
 from tests.audit.ledger_samples import holder
@@ -116,7 +123,7 @@ def test_a_renewal_counts_from_before_the_call() -> None:
 def test_a_renewal_that_hangs_keeps_neither_the_watch_nor_the_end_of_the_run_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("audit.lease_keeper.RENEW_EVERY_S", 0.001)
+    monkeypatch.setattr("audit.phases.lease_keeper.RENEW_EVERY_S", 0.001)
     hangs, stopped, never = threading.Event(), threading.Event(), threading.Event()
 
     def hang(held: list[Lease]) -> list[Lease]:

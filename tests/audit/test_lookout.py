@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from audit import lookout
 from audit.engine.events import EngineResult, Step
-from audit.lookout import OLD_PODS_S, Before, Lookout, Watched
+from audit.phases import lookout
+from audit.phases.lookout import OLD_PODS_S, Before, Lookout, Watched
 from stacks.evidence import Evidence
 from stacks.explanation import causes
 

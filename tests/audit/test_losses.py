@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from audit.engine.events import Step
-from audit.losses import losses
+from audit.phases.losses import losses
 from components import desired
 
 TEA = "tea-x7k2m"

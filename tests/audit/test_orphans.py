@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from audit import anchors, orphans, reconcile
+from audit import anchors, reconcile
 from audit import observation as observations
 from audit.engine.events import EngineResult
 from audit.engine.locks import EngineLockedError
 from audit.engine.state import Snapshot
 from audit.ledger import Ledger
 from audit.observation import Observation
+from audit.phases import orphans
 from audit.probe import Answer
 from audit.reconcile import Reconciliation
 from audit.records import STATE_IMPORT, Change, StoreRecord, StoreRow

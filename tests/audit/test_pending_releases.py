@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from audit import live, pending_releases
-from audit.broken_locks import CLOCKS_APART
+from audit import live
 from audit.held import Held
 from audit.observation import Observation
+from audit.phases import pending_releases
+from audit.phases.broken_locks import CLOCKS_APART
 from audit.records import NewEntry
 from stacks.helm_history import Revision
 from tests.audit.ledger_samples import ALICE

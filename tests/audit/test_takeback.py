@@ -12,11 +12,11 @@ from audit import schema as schemas
 from audit.engine.events import EngineResult
 from audit.engine.state import Snapshot
 from audit.observation import Observation
+from audit.phases.takeback import Work, take_back
 from audit.probe import Answer
 from audit.records import Change, StoreOutcome
 from audit.schema import Schema
 from audit.scope import Scope
-from audit.takeback import Work, take_back
 from stacks.errors import ClusterUnreachableError
 from stacks.program import RunOptions
 from tests.audit.test_observation import LOCAL, TEA, row, seen

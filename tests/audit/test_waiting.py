@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from audit import repair, waiting
+from audit import waiting
+from audit.phases import repair
 from audit.probe import Answer, Check
 from audit.waiting import Waiting
 from components import desired as parts

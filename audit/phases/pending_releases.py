@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Final
 
 from audit import live
-from audit.broken_locks import CLOCKS_APART
 from audit.observation import Observation
+from audit.phases.broken_locks import CLOCKS_APART
 from audit.phases.context import RunContext
 from audit.records import NewEntry, StoreRow
 from components import naming
