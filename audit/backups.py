@@ -16,12 +16,11 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from audit import jobs, live
+from audit import bookkeeping, jobs, live
 from audit.backup_server import BackupServer
 from audit.closed import RESTORING
+from audit.context import RunContext
 from audit.limits import Limits
-from audit.phases import bookkeeping
-from audit.phases.context import RunContext
 from audit.records import STORE_BACKUP, Actor, Change, Lease, RunRequest, Settled, StoreOutcome, StoreRow
 from components import naming
 from stacks import platform_key

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from audit import bookkeeping, results
 from audit import observation as observations
-from audit import results
+from audit.context import RunContext
 from audit.observation import Observation
-from audit.phases import bookkeeping, health, last_backups, stocktaking, tenure
-from audit.phases.context import RunContext
+from audit.phases import health, last_backups, stocktaking, tenure
 from audit.phases.execution import Execution
 from audit.phases.health import Health
 from audit.records import Admission, Lease, RunRequest, StoreOutcome

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from audit import aftermath
+from audit import aftermath, bookkeeping
 from audit import observation as observations
 from audit.observation import Observation
-from audit.phases import bookkeeping, tenure
+from audit.phases import tenure
 from audit.plan import Action, StorePlan
 from audit.records import Admission, Lease, RunRequest, StoreOutcome
 from audit.results import RunResult, StoreResult

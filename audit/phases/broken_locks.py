@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from audit.context import RunContext
 from audit.engine.locks import EngineLockedError, LockHolder
 from audit.leases import of_takeover
-from audit.phases.context import RunContext
 from audit.records import ENGINE_UNLOCK, LEASE_TAKEOVER, Lease, NewEntry, PastLease
 
 CLOCKS_APART: Final = timedelta(minutes=2)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from audit import backups, database_image
+from audit.context import RunContext
 from audit.observation import Observation
-from audit.phases.context import RunContext
 from audit.records import Change, Lease, StoreOutcome
 from audit.waiting import stopped
 from stacks.desired import environment_values

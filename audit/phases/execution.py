@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from audit import bookkeeping
+from audit.context import RunContext
 from audit.engine.events import EngineResult
 from audit.entrance import AT_ONCE
 from audit.observation import Observation
-from audit.phases import bookkeeping, database_servers, images, last_backups, passes, pending_releases, repair
-from audit.phases.context import RunContext
+from audit.phases import database_servers, images, last_backups, passes, pending_releases, repair
 from audit.phases.health import Health
 from audit.phases.takeback import Work, take_back
 from audit.plan import StorePlan

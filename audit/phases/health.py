@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from audit import results
+from audit.context import RunContext
 from audit.entrance import AT_ONCE
 from audit.observation import Observation
-from audit.phases.context import RunContext
 from audit.plan import Action, StorePlan
 from audit.probe import Answer
 from audit.records import STORE_DELETE, Change, Status

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from audit import schema as schemas
+from audit.context import RunContext
 from audit.observation import Observation
-from audit.phases.context import RunContext
 from audit.records import Change, StoreOutcome
 
 

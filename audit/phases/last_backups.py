@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from audit import backups, live
 from audit.backup_server import BackupServer
+from audit.context import RunContext
 from audit.observation import Observation
-from audit.phases.context import RunContext
 from audit.records import STORE_DELETE, Change, Lease, StoreOutcome
 from components import naming
 from stacks import platform_key

@@ -11,8 +11,8 @@ from typing import Final
 
 from audit import aftermath
 from audit import observation as observations
+from audit.context import RunContext
 from audit.observation import Observation
-from audit.phases.context import RunContext
 from audit.records import Lease, StoreRow
 from components import naming
 

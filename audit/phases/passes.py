@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from audit import observation as observations
+from audit.context import RunContext
 from audit.engine.events import EngineResult
 from audit.observation import Observation
-from audit.phases.context import RunContext
 from audit.phases.lookout import Lookout
 from audit.phases.losses import losses
 from audit.plan import StorePlan

@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import Final
 
 from audit import live
+from audit.context import RunContext
 from audit.observation import Observation
 from audit.phases.broken_locks import CLOCKS_APART
-from audit.phases.context import RunContext
 from audit.records import NewEntry, StoreRow
 from components import naming
 from stacks import helm_history

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from audit import observation as observations
 from audit import provenance
+from audit.context import RunContext
 from audit.observation import Observation
 from audit.phases import orphans
-from audit.phases.context import RunContext
 from audit.plan import Action, StorePlan
 from audit.probe import Answer
 from audit.records import Lease, Status, StoreRecord

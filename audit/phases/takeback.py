@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from audit import database_image
 from audit import schema as schemas
+from audit.context import RunContext
 from audit.engine.events import EngineResult
 from audit.entrance import AT_ONCE
 from audit.observation import Observation
-from audit.phases.context import RunContext
 from audit.plan import changes
 from audit.records import STORE_ROLLBACK, STORE_UPGRADE, Change, Status, StoreOutcome
 from components.desired import DesiredStore

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
+from audit.context import RunContext
 from audit.phases.broken_locks import Locks
-from audit.phases.context import RunContext
 from audit.phases.lease_keeper import LeaseKeeper
 from audit.records import Holder, Lease, RunRequest
 from components import naming

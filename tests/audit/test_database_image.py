@@ -11,8 +11,8 @@ import pytest
 
 from audit import backups, database_image, live
 from audit import observation as observations
+from audit.context import RunContext
 from audit.phases import database_servers
-from audit.phases.context import RunContext
 from audit.records import Change, StoreOutcome
 from audit.scope import Scope
 from components.desired import DesiredStore

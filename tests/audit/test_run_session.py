@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from audit import anchors, chain, spool
+from audit import anchors, bookkeeping, chain, spool
 from audit.gate import AnyRun
 from audit.ledger import Ledger
-from audit.phases import bookkeeping
 from audit.records import NewEntry, StoreOutcome
 from audit.results import ProgressEvent
 from audit.run import Run

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from audit import anchors, failures, provenance, spool
 from audit.anchors import Keeper
+from audit.context import RunContext
 from audit.observation import Observation
-from audit.phases.context import RunContext
 from audit.records import Lease, StoreOutcome
 from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, StoresError
 
