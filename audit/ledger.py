@@ -12,12 +12,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 
 from audit import (
     admission,
+    cell_records,
     entries,
     idempotency,
     judgement,
@@ -33,6 +34,7 @@ from audit.anchors import Anchor
 from audit.database import TIMEOUT_VARIABLE, Database, Timeouts, chosen_timeouts
 from audit.judgement import Judged
 from audit.limits import Limits, OwnerLimits
+from audit.opened import Opened
 from audit.records import (
     LEASE_ACQUIRE,
     Actor,
@@ -53,18 +55,18 @@ from audit.records import (
 )
 from audit.segments import Segment
 from audit.settlement import Seen
-from audit.tables import audit_head, cells
+from audit.tables import audit_head
 from audit.verification import Verification
 from stacks.errors import LockedError, StoresError
 
 _PAGE: Final = 1000
 
 
-class Ledger:
-    """One ledger. Make it with `open`."""
+class Ledger(Opened):
+    """One ledger. Make it with `open`, and close it; see `Opened`."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self._ready: set[str] = set()
         self._ready_lock = threading.Lock()
 
@@ -82,16 +84,6 @@ class Ledger:
         else:
             migrations.check(database)
         return cls(database)
-
-    def close(self) -> None:
-        """Leave no connection open."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
 
     def describe(self) -> str:
         """Return which database this is, with its version and schema; no password."""
@@ -242,20 +234,7 @@ class Ledger:
 
     def cell_record(self, environment: str, cell: str) -> CellRecord | None:
         """Return what was last applied to the cell."""
-        query = select(cells).where(cells.c.environment == environment, cells.c.cell == cell)
-        row = self._database.read(lambda connection: connection.execute(query).one_or_none())
-        if row is None:
-            return None
-        return CellRecord(
-            row.environment,
-            row.cell,
-            row.manifest_digest,
-            row.commit_id,
-            row.program_version,
-            row.cluster_uid,
-            row.applied_at,
-            row.run_id,
-        )
+        return self._database.read(lambda connection: cell_records.find(connection, environment, cell))
 
     def record_cell(
         self,
@@ -283,15 +262,7 @@ class Ledger:
             "applied_at": self._database.clock if applied_at is None else applied_at,
         }
 
-        def write(connection: Connection) -> None:
-            leases.check_held(connection, environment, held, None)
-            this = (cells.c.environment == environment, cells.c.cell == cell)
-            if connection.execute(select(cells.c.cell).where(*this).with_for_update()).one_or_none() is None:
-                connection.execute(insert(cells).values(environment=environment, cell=cell, **values))
-            else:
-                connection.execute(update(cells).where(*this).values(**values))
-
-        self._database.write(write)
+        self._database.write(lambda connection: cell_records.put(connection, environment, cell, values, held=held))
 
     # --- leases
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select, text
 
 from audit import entries, migrations, reports
 from audit.database import DEFAULT_TIMEOUTS, Database, Timeouts
 from audit.limits import Limits, OwnerLimits
+from audit.opened import Opened
 from audit.records import Entry, StoreRow, Usage
 from audit.tables import audit_logs, intents, stores, to_us
 
@@ -29,11 +30,8 @@ _ENTRIES: Final = text(
 ).columns(*audit_logs.c)
 
 
-class Reader:
+class Reader(Opened):
     """What of the ledger may be looked at. Safe in many threads; close it, or use it as a context manager."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     @classmethod
     def open(cls, url: str, *, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> Reader:
@@ -41,16 +39,6 @@ class Reader:
         database = Database(url, timeouts=timeouts)
         migrations.check(database)
         return cls(database)
-
-    def close(self) -> None:
-        """Leave no connection open."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
 
     def stores(self, environment: str, *, include_deleted: bool = False) -> list[StoreRow]:
         """Return the environment's stores by id."""
