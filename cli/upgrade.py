@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -92,21 +93,19 @@ def upgrade(
         "backup": not no_backup,
         "overwrite_drift": overwrite_drift,
     }
-    with session.gate() as gate:
-        result = None if dry_run else _done(session, gate, "upgrade", idempotency_key, asked)
-        if result is None:
-            plan = gate.plan_upgrade(
-                tag,
-                None if everything else store_ids,
-                canary=canary,
-                parallel=parallel,
-                backup=not no_backup,
-                overwrite_drift=overwrite_drift,
-            )
-            if not _agreed(session, plan, as_json=as_json, dry_run=dry_run, yes=yes):
-                return
-            result = _carried_out(session, gate, plan, asked, reason=reason, idempotency_key=idempotency_key)
-    _print_result(session, result, as_json=as_json)
+
+    def planned(gate: Gate) -> UpgradePlan:
+        return gate.plan_upgrade(
+            tag,
+            None if everything else store_ids,
+            canary=canary,
+            parallel=parallel,
+            backup=not no_backup,
+            overwrite_drift=overwrite_drift,
+        )
+
+    order = _Order("upgrade", asked, planned, reason, idempotency_key)
+    _follow(session, order, as_json=as_json, dry_run=dry_run, yes=yes)
 
 
 @click.command(
@@ -160,33 +159,65 @@ def rollback(
         "backup": not no_backup,
         "overwrite_drift": overwrite_drift,
     }
+
+    def planned(gate: Gate) -> UpgradePlan:
+        with RunProgress(session.output) as progress:
+            return gate.plan_rollback(
+                store_id,
+                revision,
+                backup=not no_backup,
+                restore_backup=restore_backup,
+                overwrite_drift=overwrite_drift,
+                tell=progress.teller(store_id),
+            )
+
+    order = _Order("rollback", asked, planned, reason, idempotency_key)
+    _follow(session, order, as_json=as_json, dry_run=dry_run, yes=yes)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """An upgrade or a rollback as it was asked for; `asked` tells it from others under its key."""
+
+    kind: Kind
+    asked: Mapping[str, object]
+    planned: Callable[[Gate], UpgradePlan]
+    reason: str | None
+    idempotency_key: str | None
+
+
+def _follow(session: Session, order: _Order, *, as_json: bool, dry_run: bool, yes: bool) -> None:
+    """Plan it, ask whether it is to be, do it, and print what came of it; or print what it came to under its key."""
     with session.gate() as gate:
-        result = None if dry_run else _done(session, gate, "rollback", idempotency_key, asked)
+        result = None if dry_run else _done(session, gate, order)
         if result is None:
-            with RunProgress(session.output) as progress:
-                plan = gate.plan_rollback(
-                    store_id,
-                    revision,
-                    backup=not no_backup,
-                    restore_backup=restore_backup,
-                    overwrite_drift=overwrite_drift,
-                    tell=progress.teller(store_id),
-                )
+            plan = order.planned(gate)
             if not _agreed(session, plan, as_json=as_json, dry_run=dry_run, yes=yes):
                 return
-            result = _carried_out(session, gate, plan, asked, reason=reason, idempotency_key=idempotency_key)
+            with RunProgress(session.output) as progress:
+                result = gate.upgrade(
+                    plan,
+                    actor=session.actor(),
+                    reason=order.reason,
+                    idempotency_key=order.idempotency_key,
+                    asked=order.asked,
+                    overwrite_drift=bool(order.asked["overwrite_drift"]),
+                    report=progress,
+                )
     _print_result(session, result, as_json=as_json)
 
 
-def _done(
-    session: Session, gate: Gate, kind: Kind, idempotency_key: str | None, asked: Mapping[str, object]
-) -> UpgradeResult | None:
+def _done(session: Session, gate: Gate, order: _Order) -> UpgradeResult | None:
     """Return what the same request has come to under its key, or None. It is asked before anything is planned."""
-    if idempotency_key is None:
+    if order.idempotency_key is None:
         return None
     with RunProgress(session.output) as progress:
         return gate.upgrade_done(
-            kind, actor=session.actor(), idempotency_key=idempotency_key, asked=asked, report=progress
+            order.kind,
+            actor=session.actor(),
+            idempotency_key=order.idempotency_key,
+            asked=order.asked,
+            report=progress,
         )
 
 
@@ -208,27 +239,6 @@ def _agreed(session: Session, plan: UpgradePlan, *, as_json: bool, dry_run: bool
     if not _watched():
         raise UsageError(f"stores {plan.kind}", "nobody is there to agree to the plan", "look at it, then pass --yes")
     return click.confirm("Carry this out?", default=False, err=True)
-
-
-def _carried_out(
-    session: Session,
-    gate: Gate,
-    plan: UpgradePlan,
-    asked: Mapping[str, object],
-    *,
-    reason: str | None,
-    idempotency_key: str | None,
-) -> UpgradeResult:
-    with RunProgress(session.output) as progress:
-        return gate.upgrade(
-            plan,
-            actor=session.actor(),
-            reason=reason,
-            idempotency_key=idempotency_key,
-            asked=asked,
-            overwrite_drift=bool(asked["overwrite_drift"]),
-            report=progress,
-        )
 
 
 def _watched() -> bool:
