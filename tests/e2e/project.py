@@ -103,8 +103,11 @@ class Project:
         self._dump(where, merge(YAML(typ="safe").load((self.root / where).read_text()), values))
 
     def _dump(self, where: str, document: Any) -> None:
+        yaml = YAML(typ="safe")
+        # A value that two stores share is written twice: the manifest takes no aliases.
+        yaml.representer.ignore_aliases = lambda _data: True
         with (self.root / where).open("w") as file:
-            YAML(typ="safe").dump(document, file)
+            yaml.dump(document, file)
 
 
 def store(store_id: str, owner: str = "alice", **more: Any) -> dict[str, Any]:
