@@ -196,7 +196,9 @@ def _take_over_cell(
     run.engine.plant(cell, values)
     absent = {store_id for store_id in observation.desired if observation.applied(store_id) is None}
     options = RunOptions(
-        withheld=frozenset(absent - set(values)), taken_over=frozenset(values), cluster_uid=run.cluster.uid
+        withheld=frozenset(absent - set(values)),
+        taken_over=dict.fromkeys(values, frozenset(desired.LIVE_PARTS)),
+        cluster_uid=run.cluster.uid,
     )
     result = run.engine.up(cell, options, observation.store_ids, run.on_step)
     return dict.fromkeys(values, "the run was stopped") if result.cancelled else result.failures

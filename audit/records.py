@@ -18,6 +18,8 @@ ActorKind = Literal["user", "ci", "service", "shop"]
 Outcome = Literal["unknown", "success", "failure", "cancelled", "denied"]
 Settled = Literal["success", "failure", "cancelled"]
 Status = Literal["Pending", "Provisioning", "Ready", "Failed", "Deleting", "Deleted"]
+# A run of ours that ended in the middle leaves a store so.
+BROKE_OFF: Final[frozenset[Status]] = frozenset({"Failed", "Provisioning"})
 
 # An update, retry, delete ... of a store that the ledger has never given a slot is recorded as what it is: a creation.
 STORE_CREATE: Final = "store.create"

@@ -38,7 +38,9 @@ RANDOM_PARTS: Final = (*PASSWORD_KEYS, SALTS)
 POLICY_PARTS: Final = tuple(
     POLICY_PREFIX + name for name in ("acme-solver", "backup", "default-deny", "dns", "mariadb", "wordpress")
 )
-PARTS: Final = (NAMESPACE, QUOTA, LIMITS, SERVICE_ACCOUNT, CREDENTIALS, RELEASE, *RANDOM_PARTS, *POLICY_PARTS)
+# What exists in the cluster, and can be read from there; what is random exists only in the engine's state.
+LIVE_PARTS: Final = (NAMESPACE, QUOTA, LIMITS, SERVICE_ACCOUNT, CREDENTIALS, RELEASE, *POLICY_PARTS)
+PARTS: Final = (*LIVE_PARTS, *RANDOM_PARTS)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ engine. This module must never read a file, config or the environment.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import pulumi
@@ -48,19 +48,20 @@ class StoreTenant(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
         *,
         derived: Mapping[str, str],
-        take_over: bool = False,
+        taken_over: Collection[str] = (),
     ) -> None:
         """Register the store. `derived` holds the values of `desired.DERIVED_KEYS`, in the clear.
 
-        `take_over` reads a live store's objects into the state instead of making them.
+        `taken_over` names the parts that exist already: they are read into the state instead of being made.
 
-        Taking over is for a lost state only. Without it, an object that exists already makes the run fail.
+        That is for a lost state, and for what a killed engine made and could not note. An object that exists already
+        and is not named makes the run fail.
         """
         if set(derived) != set(parts.DERIVED_KEYS):
             raise ValueError(f"derived secrets {sorted(derived)}, not {sorted(parts.DERIVED_KEYS)}")
         super().__init__(naming.COMPONENT_TYPE, desired.store_id, None, opts)
         self._desired = desired
-        self._take_over = take_over
+        self._taken_over = frozenset(taken_over)
         self._derived = derived
 
         namespace = kubernetes.core.v1.Namespace(
@@ -70,7 +71,9 @@ class StoreTenant(pulumi.ComponentResource):
                 pulumi.ResourceOptions(
                     parent=self, custom_timeouts=pulumi.CustomTimeouts(delete=f"{desired.deletion_timeout_s}s")
                 ),
+                parts.NAMESPACE,
                 naming.namespace(desired.store_id),
+                ignored=("metadata",),
             ),
         )
         # Deleting the namespace deletes what is in it; the engine need not ask for each object.
@@ -91,19 +94,19 @@ class StoreTenant(pulumi.ComponentResource):
             "credentialsSecret": self.credentials_secret,
         }
         # What was taken over is what it is; only the next run makes it what is wanted.
-        self.register_outputs(outputs if take_over else {**outputs, "applied": self.applied})
+        self.register_outputs(outputs if self._taken_over else {**outputs, "applied": self.applied})
 
     def _logical(self, part: str) -> str:
         return naming.logical_name(self._desired.store_id, part)
 
     def _options(
-        self, opts: pulumi.ResourceOptions, live_id: str, *, ignored: tuple[str, ...] = ()
+        self, opts: pulumi.ResourceOptions, part: str, live_id: str, *, ignored: tuple[str, ...]
     ) -> pulumi.ResourceOptions:
-        """Return the options of one resource; when taking over, those that read the live one by its id.
+        """Return the options of one resource; of one that is taken over, those that read the live one by its id.
 
         What differs from the wish is ignored while taking over; the next run brings it in line.
         """
-        if not self._take_over:
+        if part not in self._taken_over:
             return opts
         more = pulumi.ResourceOptions(import_=live_id, ignore_changes=list(ignored))
         return pulumi.ResourceOptions.merge(opts, more)
@@ -112,7 +115,7 @@ class StoreTenant(pulumi.ComponentResource):
         """Return the options of one object in the store's namespace."""
         metadata = self._desired.objects[part]["metadata"]
         ignored = ("metadata", "spec", "data", "type", "automountServiceAccountToken")
-        return self._options(opts, f"{metadata['namespace']}/{metadata['name']}", ignored=ignored)
+        return self._options(opts, part, f"{metadata['namespace']}/{metadata['name']}", ignored=ignored)
 
     def _guards(self, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
         wanted = self._desired.objects
@@ -184,6 +187,7 @@ class StoreTenant(pulumi.ComponentResource):
             description=release.description,
             opts=self._options(
                 opts,
+                parts.RELEASE,
                 f"{naming.namespace(self._desired.store_id)}/{naming.release(self._desired.store_id)}",
                 ignored=("chart", "values", "maxHistory", "timeout", "createNamespace", "version"),
             ),

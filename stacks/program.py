@@ -37,15 +37,16 @@ class RunOptions:
 
     `withheld` stores are not created, since a limit stands in their way; `frozen` ones exist, and for the same reason
     stay as they were applied, which is given as plain data. `released` stores are tombstoned ones whose
-    time has come: first registered without protection, then (`removed`) not at all. `taken_over` stores are
-    live ones whose state was lost. `marked` releases get a description, which is the one input that changes nothing of
+    time has come: first registered without protection, then (`removed`) not at all. `taken_over`
+    names the parts of a store that exist and that the state lacks: all of it was lost, or a killed engine could not
+    note what it had made. `marked` releases get a description, which is the one input that changes nothing of
     a store and yet makes the engine upgrade its release: so what somebody did by plain Helm is overwritten.
     """
 
     withheld: frozenset[str] = frozenset()
     released: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
-    taken_over: frozenset[str] = frozenset()
+    taken_over: Mapping[str, frozenset[str]] = field(default_factory=dict)
     frozen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     marked: Mapping[str, str] = field(default_factory=dict)
     cluster_uid: str | None = None
@@ -89,7 +90,7 @@ def register(root: Path, settings: Settings, manifest: Manifest, options: RunOpt
             desired_store(plans, store, options, settings),
             pulumi.ResourceOptions(providers={"kubernetes": provider}, protect=protect),
             derived=key.store_secrets(store.id, settings.platform_key_version),
-            take_over=store.id in options.taken_over,
+            taken_over=options.taken_over.get(store.id, frozenset()),
         )
 
 

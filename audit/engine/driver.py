@@ -104,9 +104,9 @@ class Engine:
         """Remove what a killed engine has left of a cell: its lock, and operations that it began and never ended.
 
         Only for who holds the cell's lease. Returns whether there was anything. A lock whose holder may live stays, and
-        raises EngineLockedError. Objects that an operation made meanwhile are found again by the next run. An update of
-        a release stays noted, because by it the next run knows that what Helm has is the platform's own doing; the
-        engine itself drops it then. Without `pending`, only the lock is looked at.
+        raises EngineLockedError. Objects that an operation made meanwhile are taken over by the next run, see
+        `audit.phases.unnoted`. An update of a release stays noted, because by it the next run knows that what Helm has
+        is the platform's own doing; the engine itself drops it then. Without `pending`, only the lock is looked at.
         """
         with self._workspace.told(cell):
             try:

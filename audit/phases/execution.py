@@ -15,7 +15,7 @@ from audit.context import RunContext
 from audit.engine.events import EngineResult
 from audit.entrance import AT_ONCE
 from audit.observation import Observation
-from audit.phases import database_servers, images, last_backups, passes, pending_releases, repair
+from audit.phases import database_servers, images, last_backups, passes, pending_releases, repair, unnoted
 from audit.phases.health import Health
 from audit.phases.takeback import Work, take_back
 from audit.plan import StorePlan
@@ -104,7 +104,9 @@ class Execution:
         if context.cancelled.is_set():
             return {store_id: stopped(store_id, reached_engine=False) for store_id in mine}
         leaving = passes.leaving_in(mine.values())
-        pending_releases.settle(context, observation, [store_id for store_id in mine if store_id not in leaving])
+        staying = [store_id for store_id in mine if store_id not in leaving]
+        pending_releases.settle(context, observation, staying)
+        options = replace(options, taken_over=unnoted.parts(context, observation, cell, staying))
         broken = [store_id for store_id, change in mine.items() if self.health.is_broken(observation, change)]
         if broken:
             again = self._ready_for_repair(cell, broken)

@@ -68,6 +68,12 @@ class Passes:
         if self.context.scope is not None:
             held = self.observation.snapshots[self.cell].urns
             targets = [urn for store_id in self.context.scope.metadata for urn in held.get(store_id, ())]
+        if options.taken_over:
+            # Read as they are; what differs from the wish is then a change like any other.
+            first = self._pass(options, targets)
+            if first.failures or first.cancelled:
+                return first
+            options = replace(options, taken_over={})
         if options.marked:
             # The engine compares what the program says, and of held stores the program says nothing new. The mark is
             # taken away again at once, so that a plain `pulumi up` finds nothing to do.

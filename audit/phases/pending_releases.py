@@ -16,13 +16,11 @@ from audit import live
 from audit.context import RunContext
 from audit.observation import Observation
 from audit.phases.broken_locks import CLOCKS_APART
-from audit.records import NewEntry, StoreRow
+from audit.records import BROKE_OFF, NewEntry, StoreRow
 from components import naming
 from stacks import helm_history
 
 RELEASE_SETTLE: Final = "release.settle"
-# A run of ours that ended in the middle leaves a store so; of any other store the operation is somebody else's.
-_BROKE_OFF: Final = frozenset({"Failed", "Provisioning"})
 
 
 def settle(run: RunContext, observation: Observation, store_ids: Iterable[str]) -> None:
@@ -68,4 +66,4 @@ def _is_ours(observation: Observation, store_id: str, begun_at: datetime) -> boo
         return False
     row: StoreRow | None = observation.rows.get(store_id)
     # The status is from the end of that run, or from when its end was found: what began later is not of it.
-    return row is not None and row.status in _BROKE_OFF and begun_at <= row.since_at + CLOCKS_APART
+    return row is not None and row.status in BROKE_OFF and begun_at <= row.since_at + CLOCKS_APART

@@ -180,13 +180,20 @@ def test_a_name_that_begins_another_ones_name_registers_apart(registered) -> Non
 
 
 def test_taking_over_reads_every_live_object_by_its_id_and_no_password_is_one(registered) -> None:
-    engine = registered(lambda: StoreTenant(desired_store(), derived=DERIVED, take_over=True) and None)
+    engine = registered(lambda: StoreTenant(desired_store(), derived=DERIVED, taken_over=parts.LIVE_PARTS) and None)
     imported = {name.removeprefix(f"{STORE}-"): request.importId for name, request in engine.requests.items()}
     none = {name for name, live_id in imported.items() if not live_id}
     assert none == {STORE, *parts.RANDOM_PARTS}
     assert imported[parts.NAMESPACE] == f"store-{STORE}"
     assert imported[parts.RELEASE] == f"store-{STORE}/{STORE}"
     assert imported[parts.CREDENTIALS] == f"store-{STORE}/{STORE}-credentials"
+    assert "applied" not in engine.outputs[STORE]
+
+
+def test_of_a_store_of_which_only_a_part_exists_only_that_is_read_and_the_rest_is_made(registered) -> None:
+    engine = registered(lambda: StoreTenant(desired_store(), derived=DERIVED, taken_over={parts.NAMESPACE}) and None)
+    assert {name for name, request in engine.requests.items() if request.importId} == {f"{STORE}-{parts.NAMESPACE}"}
+    # What was read may differ from the wish, so the wish has not happened yet.
     assert "applied" not in engine.outputs[STORE]
 
 
