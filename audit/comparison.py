@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from audit import observation as observations
+from audit import unprotection
 from audit.engine.state import Snapshot
 from audit.judgement import Judged
 from audit.limits import NO_OWN_LIMITS, Claim, Limits, Tally, judge, own_limits
@@ -91,7 +92,8 @@ def compare(before: _Files, after: _Files, told: str) -> Plan:
     denials = {item.change.store_id: str(item.denial(limits).problem) for item in judged if not item.verdict.allowed}
     stores = tuple(replace(store, denial=denials.get(store.store_id)) for store in planned)
     uses = limit_use((item.claim for item in judged if item.verdict.allowed), _usage(before, after))
-    return Plan(after.settings.environment, told, stores, uses, observations.dangers(stores, after.manifest))
+    refused = (*unprotection.problems(observation), *observations.dangers(stores, after.manifest))
+    return Plan(after.settings.environment, told, stores, uses, refused)
 
 
 def _without_time(store: StorePlan) -> StorePlan:

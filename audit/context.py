@@ -43,6 +43,8 @@ class RunContext:
     """Stores that may be removed although they cannot be backed up."""
     replaces_data: frozenset[str] = frozenset()
     """Stores whose data this run replaces: they may be closed, from an earlier try."""
+    unprotect: str | None = None
+    """Why the environment's protection may be taken away; None: it may not. See `audit.unprotection`."""
     stdout_taken: bool = False
     """Whether anchors that were meant for stdout go to stderr; see `audit.gate`."""
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")

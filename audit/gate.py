@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeVar
 
-from audit import admins, backup_ages, credentials, forecast, idempotency, rewinds
+from audit import admins, backup_ages, credentials, forecast, idempotency, rewinds, unprotection
 from audit import observation as observations
 from audit import status as statuses
 from audit import target as targets
@@ -26,7 +26,7 @@ from audit.limits import Limits, own_limits
 from audit.observation import Observation
 from audit.plan import Plan, limit_use
 from audit.reconcile import Reconciliation, take_over
-from audit.records import LIMIT_OVERRIDE, STORE_DELETE, Actor, NewEntry, RunRequest, Usage
+from audit.records import ENVIRONMENT_UNPROTECT, LIMIT_OVERRIDE, STORE_DELETE, Actor, NewEntry, RunRequest, Usage
 from audit.results import Report, RunResult
 from audit.run import Run
 from audit.status import Inquiry, StoreStatus
@@ -105,7 +105,7 @@ class Gate:
         if ask_engine:
             stores = forecast.with_operations(self.engine, self.cluster, observation, stores)
         uses = limit_use((item.claim for item in judged if item.verdict.allowed), self._usage(observation.manifest))
-        refused = observations.dangers(stores, observation.manifest)
+        refused = (*unprotection.problems(observation), *observations.dangers(stores, observation.manifest))
         return Plan(self.environment, self.cluster.address, stores, uses, refused)
 
     def up(
@@ -117,6 +117,7 @@ class Gate:
         overwrite_drift: bool = False,
         override_limits: bool = False,
         without_final_backup: Collection[str] = (),
+        unprotect: bool = False,
         report: Report = lambda _event: None,
     ) -> RunResult:
         """Bring every store to what the manifest says, within the limits, and put it on record.
@@ -124,6 +125,8 @@ class Gate:
         Held stores are left alone, unless `overwrite_drift` brings them back too.
         `without_final_backup` names tombstoned stores that may go although they cannot be backed up; in a protected
         environment raises RefusedError unless the actor is an admin.
+        `unprotect`: although the environment was protected and its settings say no more that it is, for the given
+        reason; raises RefusedError unless the actor is an admin.
         `override_limits`: past the limits, for the given reason; raises RefusedError unless the actor is an admin.
 
         Raises before anything was changed; what went wrong with single stores is in the result.
@@ -131,18 +134,23 @@ class Gate:
         if override_limits:
             asked = NewEntry(actor, LIMIT_OVERRIDE, "denied", environment=self.environment, reason=reason)
             admins.require(self.settings.admins, "pass a limit", asked, self.ledger)
+        if unprotect:
+            asked = NewEntry(actor, ENVIRONMENT_UNPROTECT, "denied", environment=self.environment, reason=reason)
+            admins.require(self.settings.admins, "take the protection of an environment away", asked, self.ledger)
         if without_final_backup and self.settings.protected:
             facts = {"without_final_backup": sorted(without_final_backup)}
             asked = NewEntry(actor, STORE_DELETE, "denied", environment=self.environment, reason=reason, metadata=facts)
             admins.require(self.settings.admins, "remove a store without its last backup", asked, self.ledger)
         run = self._run(actor, report, Run, overwrite_drift=overwrite_drift)
         run.without_final_backup = frozenset(without_final_backup)
+        run.unprotect = (reason or "") if unprotect else None
         said = idempotency.asked(
             "up",
             manifest=run.manifest.digest,
             overwrite_drift=overwrite_drift,
             override_limits=override_limits,
             without_final_backup=sorted(without_final_backup),
+            unprotect=unprotect,
         )
         request = self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key, asked=said)
         return run.execute(replace(request, override_reason=reason or "") if override_limits else request)

@@ -53,6 +53,7 @@ _ACTIVITIES: Final[Mapping[str, int]] = {
     records.STORE_ADOPT: 3,
     records.STORE_STATUS: 3,
     records.STATE_IMPORT: 3,
+    records.ENVIRONMENT_UNPROTECT: 3,
     records.STORE_DELETE: 4,
     records.STORE_BACKUPS_PRUNE: 4,
     records.AUDIT_ARCHIVE: 4,

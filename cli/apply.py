@@ -117,6 +117,7 @@ def _plan_against(session: Session, ref: str) -> Plan:
         "stores up --env prod --reason 'CHANGE-1234: two new shops'",
         "stores up --overwrite-drift",
         "stores up --override-limits --reason 'CHANGE-1240: agreed with finance'",
+        "stores up --env prod --unprotect --reason 'CHANGE-1241: the environment is given up'",
         "stores up --json | jq '.stores[] | {store_id, status, url}'",
     )
 )
@@ -136,6 +137,12 @@ def _plan_against(session: Session, ref: str) -> Plan:
     is_flag=True,
     help="Pass every limit this once. Only for an admin (`stores:admins`), with --reason; it is on record.",
 )
+@click.option(
+    "--unprotect",
+    is_flag=True,
+    help="Take the protection away from an environment whose settings say stores:protected: false by now; without it "
+    "they are refused. Only for an admin, with --reason; it is on record.",
+)
 @click.pass_obj
 @common
 def up(
@@ -147,6 +154,7 @@ def up(
     overwrite_drift: bool,
     override_limits: bool,
     without_final_backup: tuple[str, ...],
+    unprotect: bool,
 ) -> None:
     """Bring every store to what the manifest says, within the limits, and wait until each answers.
 
@@ -159,6 +167,8 @@ def up(
         )
     if without_final_backup and not (reason and reason.strip()):
         raise UsageError("--without-final-backup", "has no reason", "say with --reason why the data may be lost")
+    if unprotect and not (reason and reason.strip()):
+        raise UsageError("--unprotect", "has no reason", "say with --reason why the stores may lose their protection")
     with session.gate() as gate, RunProgress(session.output) as progress:
         result = gate.up(
             actor=session.actor(),
@@ -167,6 +177,7 @@ def up(
             overwrite_drift=overwrite_drift,
             override_limits=override_limits,
             without_final_backup=without_final_backup,
+            unprotect=unprotect,
             report=progress,
         )
     print_run(session, result, as_json=as_json)

@@ -26,9 +26,13 @@ from stacks.desired import Plans, caps
 from stacks.errors import ClusterUnreachableError, RefusedError, StoresError
 from stacks.manifest import Manifest, Store
 from stacks.settings import Settings
+from stacks.transition import unprotected
 
 PLATFORM_KEYS: Final = "platformKeys"
 """The stack's output that holds the fingerprints of the platform key, by version."""
+
+PROTECTED: Final = "protected"
+"""The stack's output that says whether the environment was protected when the stack was last brought up."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def register(root: Path, settings: Settings, manifest: Manifest, options: RunOpt
     key = platform_key.load(root, settings)
     # Not secret: by it a run notices that it was given another environment's key.
     pulumi.export(PLATFORM_KEYS, key.fingerprints())
+    # By it a later run notices that the protection was taken out of the settings.
+    pulumi.export(PROTECTED, settings.protected)
     for store in registered(manifest, settings, options, cell):
         protect = settings.protected and store.id not in options.released
         StoreTenant(
@@ -98,9 +104,12 @@ def _ungated(root: Path, settings: Settings, manifest: Manifest) -> RunOptions:
     """Return what a plain `pulumi` may do.
 
     In a protected environment it may preview, and change what a ticket of the gate admits; for anything else it raises
-    RefusedError.
+    RefusedError. Settings that say otherwise by now (`pulumi up -c stores:protected=false`) are no way past that: the
+    stack remembers.
     """
     if not settings.protected:
+        if not pulumi.runtime.is_dry_run() and _was_protected():
+            raise RefusedError.of([unprotected(settings.environment)])
         return RunOptions()
     ticket = tickets.from_environment(platform_key.load(root, settings))
     if ticket is not None:
@@ -116,6 +125,14 @@ def _ungated(root: Path, settings: Settings, manifest: Manifest) -> RunOptions:
         "it is protected: a plain `pulumi up` asks no limit and leaves no audit trail",
         f"run `stores up --env {settings.environment}`, or get a ticket with `stores admit`; `pulumi preview` is free",
     )
+
+
+def _was_protected() -> bool:
+    """Return whether the running stack was protected when it was last brought up, by its own outputs."""
+    name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    # The engine's own function; a StackReference would be a resource of the state.
+    found = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value
+    return bool(found["outputs"].get(PROTECTED))
 
 
 def _the_cluster(ticket: tickets.Ticket, settings: Settings) -> str:

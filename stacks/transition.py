@@ -24,6 +24,15 @@ class AppliedStore:
     cell: str
 
 
+def unprotected(environment: str) -> Problem:
+    """Return what is wrong where an environment is protected, and its settings alone say otherwise by now."""
+    return Problem(
+        f"environment {environment}",
+        "its stores are protected, and stores:protected in the settings is false; nothing was changed",
+        f"put it back to true; an admin takes the protection away by `stores up --env {environment} --unprotect`",
+    )
+
+
 def check_transition(manifest: Manifest, applied: Mapping[str, AppliedStore]) -> list[Problem]:
     """Return every reason why this manifest may not be applied over what exists; `[]` when there is none.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from audit import observation as observations
-from audit import provenance
+from audit import provenance, unprotection
 from audit.context import RunContext
 from audit.observation import Observation
 from audit.phases import orphans
@@ -26,6 +26,7 @@ def take(context: RunContext, leases: Sequence[Lease]) -> Observation:
     observation = observations.observe(context.root, context.settings, context.manifest, context.engine, context.ledger)
     observations.refuse_other_cluster(context.settings, context.cluster, observation)
     observations.refuse_other_key(context.root, context.settings, observation)
+    unprotection.check(context, observation)
     # Before the manifest is judged: what it may not drop is what exists, and not what a killed run only began.
     observation = orphans.settle(context, observation, leases)
     observation = observations.with_held(observation, context.cluster, overwrite=context.overwrite_drift)

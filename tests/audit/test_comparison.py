@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,6 +58,15 @@ def test_a_protected_environment_schedules_a_removal_and_needs_no_secret(
         monkeypatch.delenv(name)
     repository.write(block(TEA), block(BOOKS, state="deleted"), environment="prod")
     assert actions(repository.plan("prod")) == {BOOKS: "scheduled"}
+
+
+def test_a_request_that_switches_the_protection_off_is_refused(repository: Repository) -> None:
+    settings = repository.root / "Pulumi.prod.yaml"
+    text = settings.read_text()
+    assert 'stores:protected: "true"' in text or "stores:protected: true" in text
+    settings.write_text(re.sub(r'stores:protected: "?true"?', 'stores:protected: "false"', text))
+    (refused,) = repository.plan("prod").refused
+    assert "stores:protected in the settings is false" in str(refused)
 
 
 def test_what_others_merged_meanwhile_is_no_change_of_this_branch(repository: Repository) -> None:

@@ -175,11 +175,14 @@ class FakeGate:
         overwrite_drift: bool = False,
         override_limits: bool = False,
         without_final_backup: Sequence[str] = (),
+        unprotect: bool = False,
         report: Callable[[ProgressEvent], None],
     ) -> RunResult:
         options: dict[str, Any] = {"overwrite_drift": overwrite_drift, "override_limits": override_limits}
         if without_final_backup:
             options["without_final_backup"] = without_final_backup
+        if unprotect:
+            options["unprotect"] = True
         self._call("up", actor=actor, reason=reason, idempotency_key=idempotency_key, **options)
         report(ProgressEvent("tea-house-x7k2m", "create namespace", "Provisioning"))
         return self.result

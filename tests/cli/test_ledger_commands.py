@@ -225,3 +225,11 @@ def test_times_are_local_on_a_terminal_and_utc_in_a_pipe(monkeypatch: pytest.Mon
     assert moment(at) == f"{local:%Y-%m-%d %H:%M:%S %Z}"
     assert moment(None) == "-"
     assert timedelta() == local - at
+
+
+def test_protection_is_taken_away_only_with_a_reason(gate, stores) -> None:
+    done = stores("up", "--unprotect", "--reason", " ")
+    assert (done.code, gate.calls) == (2, [])
+    assert "--unprotect: has no reason" in done.err
+    assert stores("up", "--unprotect", "--reason", "CHANGE-7").code == 0
+    assert gate.calls[0][1]["unprotect"] is True
