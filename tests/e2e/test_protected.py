@@ -118,6 +118,23 @@ def test_destroy_deletes_nothing(project: Project) -> None:
     assert alive(project)
 
 
+@pytest.mark.parametrize("option", [(), ("-c", "stores:protected=false")], ids=["plain", "unprotected"])
+def test_a_plain_up_without_a_ticket_changes_nothing_of_a_store_that_exists(
+    project: Project, option: tuple[str, ...]
+) -> None:
+    settings = project.root / "Pulumi.local.yaml"
+    text, before = settings.read_text(), resources(project)
+    project.write(store(TEA, title="Changed past the gate"))
+    plain = project.pulumi("up", "--stack", "local", "--yes", "--skip-preview", *option)
+    settings.write_text(text)  # `-c` writes there
+    project.write(store(TEA))
+    assert plain.code != 0
+    told = "stores:protected in the settings is false" if option else "a plain `pulumi up` asks no limit"
+    assert told in plain.out + plain.err
+    assert resources(project) == before
+    assert alive(project)
+
+
 def test_a_changed_length_changes_no_password(project: Project) -> None:
     before = encrypted_passwords(project)
     component = project.root / "components/store_tenant.py"
