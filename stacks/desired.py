@@ -6,7 +6,7 @@ No engine and no cluster: the gate plans with the very same data that the progra
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,6 @@ from components.objects import HTTPS_PORT, Destination
 from stacks.errors import ManifestError
 from stacks.manifest import Caps, Manifest, Store
 from stacks.manifest_model import SizeKey, Sizes
-from stacks.manifest_rules import WEB_PODS
 from stacks.quantities import parse_bytes, parse_cpu_millis
 from stacks.settings import Reach, Settings, settings_file
 
@@ -178,17 +177,24 @@ def caps(root: Path, settings: Settings) -> Caps:
         storage_bytes=parse_bytes(settings.quota_storage),
         defaults=sizes_in(values),
         host_domain=values["ingress"]["domain"],
+        replicas=values["web"]["replicas"],
+        wp_content=values["wpContent"]["mode"],
         beside=_beside(values),
+        per_web_pod=_amounts([values["cron"]["resources"]["limits"]]),
     )
 
 
 def _beside(values: Mapping[str, Any]) -> dict[str, int]:
     """Return the limits of what runs beside WordPress and MariaDB at a store's worst moment, by `cpu` and `memory`."""
-    running = [values["cron"]["resources"]["limits"]] * WEB_PODS
+    running = []
     if values.get("backup", {}).get("enabled"):
         running.append(values["backup"]["resources"]["limits"])
     if values["ingress"]["tls"]["clusterIssuer"]:
         running.append(SOLVER_LIMITS)
+    return _amounts(running)
+
+
+def _amounts(running: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {
         "cpu": sum(parse_cpu_millis(str(limits["cpu"])) for limits in running),
         "memory": sum(parse_bytes(str(limits["memory"])) for limits in running),

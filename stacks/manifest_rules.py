@@ -19,14 +19,15 @@ from stacks.quantities import format_bytes, format_cpu_millis
 from stacks.yaml_document import KeyPath, YamlDocument
 
 STORES_PER_CELL: Final = 10
-# While an update runs.
-WEB_PODS: Final = 2
+
+PERSISTENT: Final = "persistent"
 
 _SUMS: Final[Mapping[str, tuple[SizeKey, SizeKey]]] = {
     "cpu": ("web.cpu", "database.cpu"),
     "memory": ("web.memory", "database.memory"),
     "storage": ("database.storage", "uploads.storage"),
 }
+_NUMBERS: Final = {2: "two", 3: "three"}
 _SETTINGS: Final = {"cpu": "stores:quotaCpu", "memory": "stores:quotaMemory", "storage": "stores:quotaStorage"}
 
 
@@ -36,9 +37,8 @@ class Caps:
 
     `host_domain` is the domain below which the platform gives every store its host; None: not known.
     `defaults` are the sizes of the environment's values, for blocks that name none; without them only what a block
-    names is summed up. An update starts the new web pod before the old one ends, so there must be room for `web_pods`:
-    a store that just fits when it is made could never be updated. `beside` is what runs beside WordPress and MariaDB
-    then, by `cpu` and `memory`: the scheduled tasks of each web pod, a backup, a certificate solver.
+    names is summed up. `beside` is what runs beside WordPress and MariaDB at a store's worst moment, by `cpu` and
+    `memory`: a backup, a certificate solver; `per_web_pod` what does in each web pod: the scheduled tasks.
     """
 
     cpu_millis: int
@@ -46,8 +46,19 @@ class Caps:
     storage_bytes: int
     defaults: Sizes = field(default_factory=dict)
     host_domain: str | None = None
-    web_pods: int = WEB_PODS
+    replicas: int = 1
+    wp_content: str = "immutable"
+    """The environment's, for blocks that name no other."""
     beside: Mapping[str, int] = field(default_factory=dict)
+    per_web_pod: Mapping[str, int] = field(default_factory=dict)
+
+    def web_pods(self, wp_content: str | None) -> int:
+        """Return how many web pods a store has while it is updated.
+
+        The new pod starts before an old one ends, so there must be room for one more: a store that just fits when it is
+        made could never be updated. Where wp-content is kept, the old one ends first.
+        """
+        return self.replicas + ((wp_content or self.wp_content) != PERSISTENT)
 
     def of(self, kind: str) -> int:
         """Return the cap of `cpu`, `memory` or `storage`."""
@@ -68,6 +79,7 @@ class Draft:
     domains: Sequence[tuple[int, str]] = ()
     """The shop's own domains as DNS compares them, each with its place in the list."""
     deleted: bool = False
+    wp_content: str | None = None
 
     @property
     def path(self) -> tuple[str, int]:
@@ -226,19 +238,27 @@ def _over_cap(draft: Draft, kind: str, caps: Caps, document: YamlDocument, envir
 
     given = [key for key in _SUMS[kind] if key in draft.sizes]
     alone = [problem(key, f"{key} {_written(draft, key, document)}") for key in given if draft.sizes[key] > cap]
-    if alone or not given:
-        return alone
     sizes = {**caps.defaults, **draft.sizes}
-    parts = [(key, sizes[key], caps.web_pods if key.startswith("web.") else 1) for key in _SUMS[kind] if key in sizes]
-    beside = caps.beside.get(kind, 0)
+    # A store that is to go takes no more than it has, and nobody should be kept from removing it.
+    if alone or not sizes or (draft.deleted and not given):
+        return alone
+    web_pods = caps.web_pods(draft.wp_content)
+    parts = [(key, sizes[key], web_pods if key.startswith("web.") else 1) for key in _SUMS[kind] if key in sizes]
+    beside = caps.beside.get(kind, 0) + web_pods * caps.per_web_pod.get(kind, 0)
     total = sum(size * pods for _, size, pods in parts) + beside
-    if total <= cap:
+    if not parts or total <= cap:
         return []
     terms = " + ".join(f"{pods} x {key} {shown(size)}" for key, size, pods in parts).replace("1 x ", "")
     if beside:
         terms += f" + {shown(beside)} for scheduled tasks, backups and certificates"
-    note = ", as an update runs two web pods for a while" if kind != "storage" else ""
-    return [problem(given[-1], f"{kind} {shown(total)} ({terms}{note})")]
+    if kind != "storage" and web_pods > 1:
+        terms += f", as an update runs {_NUMBERS.get(web_pods, web_pods)} web pods for a while"
+    what = f"{kind} {shown(total)} ({terms})"
+    if given:
+        return [problem(given[-1], what)]
+    what = f"{draft.label}: {what}, by the sizes of values/values-{environment}.yaml, is over {limit}"
+    cure = f"lower them there or in the block, or raise {_SETTINGS[kind]} in Pulumi.{environment}.yaml"
+    return [Problem(document.at(draft.path), what, cure)]
 
 
 def _written(draft: Draft, key: SizeKey, document: YamlDocument) -> str:
@@ -261,6 +281,7 @@ def _draft(index: int, block: Mapping[str, object], document: YamlDocument) -> D
         sizes=sizes_of(block),
         domains=_domains(block.get("domains")),
         deleted=block.get("state") == "deleted",
+        wp_content=text("wpContent"),
     )
 
 

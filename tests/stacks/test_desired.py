@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from charts import quota
 from components.objects import Destination
@@ -255,7 +256,33 @@ def test_a_block_that_names_its_sizes_as_they_are_by_default_fits(environment: s
     found = desired.caps(ROOT, settings.load(ROOT, environment))
     for kind, total in (("cpu", found.cpu_millis), ("memory", found.memory_bytes)):
         web, database = found.defaults[f"web.{kind}"], found.defaults[f"database.{kind}"]
-        assert 2 * web + database + found.beside[kind] <= total, kind
+        pods = found.web_pods(None)
+        assert pods == 2
+        assert pods * (web + found.per_web_pod[kind]) + database + found.beside[kind] <= total, kind
+
+
+@pytest.mark.parametrize(
+    ("values", "wp_content", "pods"),
+    [
+        ({}, None, 2),
+        ({"web": {"replicas": 2}}, None, 3),
+        ({"wpContent": {"mode": "persistent"}}, None, 1),
+        ({"wpContent": {"mode": "persistent"}}, "immutable", 2),
+        ({}, "persistent", 1),
+    ],
+)
+def test_the_caps_know_how_many_web_pods_an_update_runs(
+    tmp_path: Path, values: dict[str, Any], wp_content: str | None, pods: int
+) -> None:
+    """As the Deployment's replicas and surge are: what charts.quota adds up from the rendered one."""
+    for file in ("charts/store/values.yaml", "values/values-prod.yaml"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text((ROOT / file).read_text())
+    merged = desired.merge(YAML(typ="safe").load(tmp_path / "values/values-prod.yaml"), values)
+    YAML(typ="safe").dump(merged, tmp_path / "values/values-prod.yaml")
+    found = desired.caps(tmp_path, settings.load(ROOT, "prod"))
+    assert found.web_pods(wp_content) == pods
+    assert found.per_web_pod == {"cpu": 100, "memory": 256 * 2**20}
 
 
 def test_the_solver_that_is_counted_is_the_documented_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -429,3 +430,46 @@ def test_a_store_that_could_not_be_updated_beside_its_scheduled_tasks_is_refused
         "for scheduled tasks, backups and certificates, as an update runs two web pods for a while) is over the 2 "
         "CPU cap"
     )
+
+
+PROD = Caps(
+    cpu_millis=2000,
+    memory_bytes=4 * GI,
+    storage_bytes=20 * GI,
+    defaults={"web.cpu": 600, "web.memory": GI, "database.cpu": 400, "database.memory": GI},
+    per_web_pod={"cpu": 100, "memory": GI // 4},
+)
+
+
+def test_a_store_of_two_web_pods_that_could_never_be_updated_is_refused(write) -> None:
+    """Two fit: 2 x 700m + 400m. A third, while an update runs, does not."""
+    load(write(GOOD), "local", PROD)
+    told = problems(write(GOOD), replace(PROD, replicas=2))
+    assert told[0].startswith(
+        "stacks/local/stores.yaml:3: store 'tea-house-x7k2m': cpu 2500m (3 x web.cpu 600m + database.cpu 400m + 300m "
+        "for scheduled tasks, backups and certificates, as an update runs three web pods for a while), by the sizes of "
+        "values/values-local.yaml, is over the 2 CPU cap; lower them there or in the block, or raise stores:quotaCpu "
+        "in Pulumi.local.yaml"
+    )
+    assert "memory 4864Mi (3 x web.memory 1Gi" in told[1]
+    assert len(told) == 2
+
+
+def test_a_store_that_is_to_go_is_not_kept_by_the_sizes_of_its_environment(write) -> None:
+    load(write(GOOD + "    state: deleted\n"), "local", replace(PROD, replicas=2))
+
+
+def test_a_store_whose_old_web_pod_ends_first_has_room_for_one_large_one(write) -> None:
+    text = GOOD + "    web: {cpu: 1500m}\n    database: {cpu: 400m}\n"
+    kept = text + "    wpContent: persistent\n"
+    load(write(kept), "local", PROD)
+    [told] = problems(write(text), PROD)
+    assert "cpu 3600m (2 x web.cpu 1500m + database.cpu 400m + 200m" in told
+    [told] = problems(write(kept.replace("1500m", "1501m")), PROD)
+    assert told.startswith(
+        "stacks/local/stores.yaml:8: store 'tea-house-x7k2m': cpu 2001m (web.cpu 1501m + database.cpu 400m + 100m for"
+        " scheduled tasks, backups and certificates) is over the 2 CPU cap"
+    )
+    # The environment's own, and a block that says otherwise.
+    load(write(text), "local", replace(PROD, wp_content="persistent"))
+    assert problems(write(text + "    wpContent: immutable\n"), replace(PROD, wp_content="persistent"))
