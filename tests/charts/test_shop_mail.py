@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from tests.containers.mail_sink import MailSink, server_context
 from tests.containers.serving import RECEIVER_IP, ServingShop
 
-from .test_shop_events import buy, product
+from .test_shop_events import buy, plugin, product
 
 PORT = 2525
 HEALTH = "/wp-json/store-platform/v1/health"
@@ -117,6 +118,49 @@ def test_a_wrong_password_is_told_without_it(shop: ServingShop, mail_of: Any) ->
     assert shop.php("return wp_mail('ann@example.com', 'Subject', 'Text');") is True
     _, health, _ = shop.ask("GET", HEALTH, password=shop.application_password)
     assert health["mail"]["last_failure"] is None
+
+
+CUSTOMER = "Secret.Customer+shop@example.com"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kept"),
+    [
+        ("5.1.1 <{address}>: no such user here", "no such user here"),
+        ("5.1.1 {address}: mailbox unavailable", "mailbox unavailable"),
+        ("5.1.1 user {name} is not known. Ask postmaster@example.com", "is not known. Ask (address)"),
+        ('5.1.1 "{name} x"@example.com is not known', "is not known"),
+    ],
+)
+def test_a_customer_whom_the_server_refuses_is_named_nowhere(
+    shop: ServingShop, mail_of: Any, refusal: str, kept: str
+) -> None:
+    sink = mail_of()
+    sink.refusal = refusal
+    before = len(shop.web_log())
+    # By the web server, whose log the pod's is: as the mail of an order goes.
+    shop.php(f"update_option('test_mail_to', '{CUSTOMER}');")
+    with plugin(
+        shop,
+        "if (isset($_GET['test_mail'])) { add_action('init', fn () =>"
+        " wp_die(wp_mail(get_option('test_mail_to'), 'Subject', 'Text') ? 'sent' : 'not sent')); }",
+    ):
+        _, page, _ = shop.ask("GET", "/?test_mail=1")
+    assert "not sent" in str(page)
+    said = shop.web_log()[before:]
+    stored = str(shop.shop.option("store_mail_failure"))
+    _, health, _ = shop.ask("GET", HEALTH, password=shop.application_password)
+    for text in (said, stored, json.dumps(health)):
+        assert "customer" not in text.lower(), text
+        assert "(address)" in text
+        assert kept in text
+
+
+def test_a_failure_that_an_older_version_has_kept_names_nobody(shop: ServingShop, mail_of: Any) -> None:
+    mail_of()
+    shop.php(f"update_option('store_mail_failure', ['at' => 1000, 'reason' => 'refused: {CUSTOMER}: unknown']);")
+    _, health, _ = shop.ask("GET", HEALTH, password=shop.application_password)
+    assert health["mail"]["last_failure"] == "1970-01-01T00:16:40Z: refused: (address) unknown"
 
 
 def test_without_a_mail_server_an_order_stands_and_the_administrator_is_told(shop: ServingShop) -> None:

@@ -39,6 +39,8 @@ class MailSink:
     starttls: bool = True
     user: str = ""
     password: str = ""
+    refusal: str = ""
+    """What to say to each recipient, by 550; `{address}` and `{name}` stand for who that is. Empty: all are welcome."""
     mails: list[Mail] = field(default_factory=list)
     refused_passwords: int = 0
     connections: int = 0
@@ -140,7 +142,11 @@ class _Conversation:
         self._say(250, "ok")
 
     def _do_rcpt(self, rest: str) -> None:
-        self._recipients.append(_address(rest))
+        address = _address(rest)
+        if self._sink.refusal:
+            self._say(550, self._sink.refusal.format(address=address, name=address.partition("@")[0]))
+            return
+        self._recipients.append(address)
         self._say(250, "ok")
 
     def _do_data(self, _rest: str) -> None:

@@ -53,10 +53,31 @@ add_action('phpmailer_init', static function ($mailer): void {
     }
 }, 100);
 
+/**
+ * A text without the people in it: each mail address, and whatever stands before the @ of these recipients.
+ *
+ * PHPMailer names whom a server has refused, and a server's own answer may repeat them, whole or in part.
+ *
+ * @param string[] $recipients
+ */
+function without_addresses(string $text, array $recipients = []): string
+{
+    $patterns = ['/(?:"[^"]*"|[^\s<>@"]+)@[^\s<>@"]+/'];
+    foreach ($recipients as $recipient) {
+        $name = substr($recipient, 0, (int) strrpos($recipient, '@'));
+        // Two letters are a word of the message rather than somebody's name.
+        if (strlen($name) > 2) {
+            $patterns[] = '/(?<![\w.+-])' . preg_quote($name, '/') . '(?![\w+-]|\.\w)/i';
+        }
+    }
+    return (string) preg_replace($patterns, '(address)', $text);
+}
+
 // An order does not fail when its mail does; so somebody must be told. Neither addresses nor text are in the log.
 add_action('wp_mail_failed', static function ($error): void {
     $mail = settings()['mail'];
     $reason = trim(preg_replace('/\s+/', ' ', wp_strip_all_tags((string) $error->get_error_message())));
+    $reason = without_addresses($reason, array_keys(($GLOBALS['phpmailer'] ?? null)?->getAllRecipientAddresses() ?? []));
     if ($mail === null) {
         complain('mail', "a mail was not sent ($reason): there is no mail server; set mail.smtp.host in the values");
     } else {

@@ -9,6 +9,7 @@ declare(strict_types=1);
 
 namespace StorePlatform;
 
+require_once __DIR__ . '/store-mail.php';
 require_once __DIR__ . '/store-outbox.php';
 
 /** The container `cron` writes this option once a minute; so many seconds without are a failure. */
@@ -42,9 +43,11 @@ function health(): array
         'oldest_seconds' => isset($waiting['oldest_s']) ? (int) $waiting['oldest_s'] : null,
     ];
     $failure = get_option('store_mail_failure') ?: null;
+    // Once more: a failure that an older version has kept may name people.
+    $told = $failure ? gmdate('Y-m-d\TH:i:s\Z', (int) $failure['at']) . ': ' . without_addresses($failure['reason']) : null;
     $mail = [
         'configured' => settings()['mail'] !== null,
-        'last_failure' => $failure ? gmdate('Y-m-d\TH:i:s\Z', (int) $failure['at']) . ": {$failure['reason']}" : null,
+        'last_failure' => $told,
     ];
 
     $problems = [];
