@@ -11,7 +11,15 @@ from audit import live
 from audit.closed import RESTORING
 from audit.entrance import Entrance
 from audit.observation import Observation
-from audit.records import STORE_BACKUP, STORE_DELETE, STORE_RESTORE, Change, OpenRun, StoreOutcome
+from audit.records import (
+    STORE_BACKUP,
+    STORE_BACKUPS_PRUNE,
+    STORE_DELETE,
+    STORE_RESTORE,
+    Change,
+    OpenRun,
+    StoreOutcome,
+)
 from components import naming
 from stacks.cluster import Cluster
 
@@ -29,6 +37,9 @@ def _outcome(
     exists = namespace is not None or observation.cell_of(change.store_id) is not None
     if change.action == STORE_BACKUP:
         return _of_backup(change.store_id, ended, observation)
+    if change.action == STORE_BACKUPS_PRUNE:
+        told = f"{ended}; `stores backups --deleted` shows whether its backups are there still"
+        return StoreOutcome(change.store_id, "failure", "Deleted", reason=told)
     if change.action == STORE_DELETE:
         return _of_deletion(change.store_id, ended, exists=exists)
     if not exists:

@@ -66,6 +66,11 @@ class Snapshot:
         """The id as people type it."""
         return self.id[:8]
 
+    @property
+    def image_tag(self) -> str | None:
+        """The tag of the image that the shop ran, where the snapshot says it."""
+        return next((each.partition(":")[2] for each in self.versions if each.startswith("wordpress:")), None)
+
 
 def take(
     gate: Gate,
@@ -81,7 +86,7 @@ def take(
     Raises UsageError where the store makes no backups, StoreFailedError where this one failed, and CancelledError
     where it was stopped.
     """
-    row = _row(gate.ledger, gate.environment, store_id)
+    row = row_of(gate.ledger, gate.environment, store_id)
     run = gate.new_run(actor, lambda event: tell(event.text))
     server = server_of(gate)
     with run.session(cells={row.cell}) as leases:
@@ -97,19 +102,21 @@ def taken(
     note: str | None = None,
     tell: Tell | None = None,
     server: tuple[BackupServer, Sequence[str]] | None = None,
+    request: RunRequest | None = None,
+    part: Mapping[str, object] | None = None,
 ) -> str:
     """Return the id of a new snapshot, under leases that are held. It is an intent of the ledger's own, as any change.
 
-    With `server`, the repositories' server is ready for these stores before.
+    With `server`, the repositories' server is ready for these stores before. `request` gives it a run id and a key, and
+    `part` says which part of that request it is.
     """
     environment = run.settings.environment
-    row = _row(run.ledger, environment, store_id)
-    run_id = f"backup-{secrets.token_hex(8)}"
+    row = row_of(run.ledger, environment, store_id)
+    run_id = new_run_id() if request is None else request.run_id
     facts: dict[str, object] = {"backup": reason, "for_run": run.run_id}
-    change = Change(store_id, row.name, row.owner, row.cell, STORE_BACKUP, facts)
-    limits = Limits.of_environment(run.settings)
-    asked = RunRequest(run_id, environment, run.actor, limits, {}, (change,), reason=note, leases=tuple(leases))
-    run.ledger.admit(asked)
+    change = Change(store_id, row.name, row.owner, row.cell, STORE_BACKUP, {**facts, **(part or {})})
+    asked = request or RunRequest(run_id, environment, run.actor, Limits.of_environment(run.settings), {}, ())
+    run.ledger.admit(replace(asked, changes=(change,), reason=note, leases=tuple(leases)))
     outcome = StoreOutcome(store_id, "success", row.status, reason=note, metadata=facts)
     try:
         if server is not None:
@@ -142,7 +149,13 @@ def tried(run: RunContext, leases: Sequence[Lease], store_id: str, reason: Reaso
     return None
 
 
-def _row(ledger: Ledger, environment: str, store_id: str) -> StoreRow:
+def new_run_id() -> str:
+    """Return the id of the run of one backup."""
+    return f"backup-{secrets.token_hex(8)}"
+
+
+def row_of(ledger: Ledger, environment: str, store_id: str) -> StoreRow:
+    """Return what the ledger knows of a store that can be backed up; raises UsageError for one that cannot."""
     row = next((row for row in ledger.stores(environment) if row.store_id == store_id), None)
     if row is None:
         raise UsageError(f"store '{store_id}'", "there is no such store", "see `stores list` for the ids")
@@ -288,7 +301,7 @@ def chosen(snapshots: Sequence[Snapshot], at: str | None, where: str) -> Snapsho
     before = [snapshot for snapshot in snapshots if snapshot.taken_at <= moment.astimezone(UTC)]
     if not before:
         oldest = snapshots[-1].taken_at
-        raise UsageError(where, f"no snapshot is as old as {at}", f"the oldest is of {oldest:%Y-%m-%d %H:%M} UTC")
+        raise UsageError(where, f"no snapshot is as old as {at}", f"the oldest is of {oldest:%Y-%m-%dT%H:%M:%SZ}")
     return before[0]
 
 

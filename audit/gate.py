@@ -175,14 +175,27 @@ class Gate:
         request = self.request_of(run.manifest, run.run_id, actor, reason, idempotency_key, asked=asked)
         return run.issue(request, file, valid_s)
 
-    def close_ticket(self, file: Path, *, actor: Actor, report: Report = lambda _event: None) -> RunResult:
+    def close_ticket(
+        self,
+        file: Path,
+        *,
+        actor: Actor,
+        idempotency_key: str | None = None,
+        report: Report = lambda _event: None,
+    ) -> RunResult:
         """Put on record what was done with a ticket, and give its cells back."""
         ticket = Ticket.read(file, platform_key.load(self.root, self.settings))
-        return self._run(actor, report, TicketRun).close(ticket)
+        run = self._run(actor, report, TicketRun)
+        asked = idempotency.asked("reconcile", ticket=ticket.run_id)
+        return run.close(ticket, self.request_of(run.manifest, run.run_id, actor, None, idempotency_key, asked=asked))
 
-    def reconcile(self, *, actor: Actor, report: Report = lambda _event: None) -> RunResult:
+    def reconcile(
+        self, *, actor: Actor, idempotency_key: str | None = None, report: Report = lambda _event: None
+    ) -> RunResult:
         """Settle what runs left open, by looking, and the status of every store. Changes no object of a store."""
-        return self._run(actor, report, Reconciliation).settle_all()
+        run = self._run(actor, report, Reconciliation)
+        asked = idempotency.asked("reconcile")
+        return run.settle_all(self.request_of(run.manifest, run.run_id, actor, None, idempotency_key, asked=asked))
 
     def plan_upgrade(
         self,
@@ -266,9 +279,13 @@ class Gate:
         observations.check(observation)
         return observation
 
-    def take_over(self, *, actor: Actor, report: Report = lambda _event: None) -> RunResult:
+    def take_over(
+        self, *, actor: Actor, idempotency_key: str | None = None, report: Report = lambda _event: None
+    ) -> RunResult:
         """Rebuild a lost state from the live objects of the manifest's stores; nothing in the cluster changes."""
-        return take_over(self._run(actor, report, Run))
+        run = self._run(actor, report, Run)
+        asked = idempotency.asked("reconcile", import_state=True, manifest=run.manifest.digest)
+        return take_over(run, self.request_of(run.manifest, run.run_id, actor, None, idempotency_key, asked=asked))
 
     def _run(self, actor: Actor, report: Report, kind: type[AnyRun], *, overwrite_drift: bool = False) -> AnyRun:
         return kind(

@@ -2,20 +2,22 @@
 
 A key belongs to the actor who used it and is kept for seven days. A run that succeeded answers for its key, whatever
 has become due since; one that failed may be resumed under it; one that is still open says so. A request of which
-nothing was admitted claims no key, because it may well succeed later.
+nothing was admitted claims no key, because it may well succeed later. What a key stands for is read from the intents of
+its run, or, of a command that is about no single store, from the entry that it leaves.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from audit import chain
-from audit.records import IDEMPOTENCY_KEPT, PART, Replay, RunRequest, StoreOutcome
+from audit.records import COMMANDS, IDEMPOTENCY_KEPT, PART, Replay, RunRequest, StoreOutcome
 from audit.tables import audit_logs, idempotency_keys, intents
 from stacks.errors import LockedError, UsageError
 
@@ -33,6 +35,19 @@ def asked(command: str, **options: object) -> str:
     return chain.to_json({"command": command, **options})
 
 
+def in_part(
+    request: RunRequest, before: Sequence[str], *, more: bool
+) -> tuple[RunRequest, Mapping[str, dict[str, object]]]:
+    """Return the request of one part of it, and what its changes say of that, so that the key stands for the whole.
+
+    `before`: the runs that have done the parts until now, in order. `more`: whether there is something to do after it.
+    """
+    if request.idempotency_key is None:
+        return request, {}
+    part: dict[str, object] = {"before": list(before), "more": more}
+    return replace(request, follows=before[-1] if before else None), {PART: part}
+
+
 def fingerprint(request: RunRequest) -> str:
     """Return what was asked, as a hash: two requests under one key are the same if this is."""
     known: dict[str, object] = {"environment": request.environment}
@@ -46,9 +61,10 @@ def fingerprint(request: RunRequest) -> str:
     return hashlib.sha256(chain.to_json(known).encode()).hexdigest()
 
 
-def replay(connection: Connection, request: RunRequest, now: datetime) -> Replay | None:
+def replay(connection: Connection, request: RunRequest, now: datetime, *, alone: bool = False) -> Replay | None:
     """Return the result of the same request if it has succeeded; None if the request may go on.
 
+    `alone`: nobody else can be at it, so a command about no single store that has left no result is over.
     Raises UsageError if the key was used for another request, LockedError if the same one is in flight.
     """
     row = _claim_of(connection, request, now)
@@ -57,11 +73,9 @@ def replay(connection: Connection, request: RunRequest, now: datetime) -> Replay
     done = select(intents).where(intents.c.run_id == row.run_id).order_by(intents.c.number)
     last = connection.execute(done).all()
     if any(intent.outcome is None for intent in last):
-        raise LockedError(
-            _where(request),
-            f"the same request is in flight since {row.claimed_at:%Y-%m-%dT%H:%M:%SZ} (run {row.run_id})",
-            "wait for its end; if it crashed, `stores up` closes it first",
-        )
+        raise _in_flight(request, row, "`stores up` closes it first")
+    if not last:
+        return _of_command(connection, request, row, alone=alone)
     failed = any(intent.outcome != "success" for intent in last)
     before, more = _part(connection, row.run_id)
     if failed or more or _was_denied_in_part(connection, row.run_id):
@@ -136,6 +150,26 @@ def _outcome(row: Row[Any]) -> StoreOutcome:
     return StoreOutcome(
         row.store_id, row.outcome, row.status, row.reason, row.url, metadata=chain.from_json(row.metadata)
     )
+
+
+def _of_command(connection: Connection, request: RunRequest, row: Row[Any], *, alone: bool) -> Replay | None:
+    """Return the result of a command that changes no store by an intent: the one entry that its run has left."""
+    entries = audit_logs.c
+    query = select(entries.outcome, entries.metadata, entries.recorded_at)
+    found = connection.execute(
+        query.where(entries.run_id == row.run_id, entries.action.in_(COMMANDS)).order_by(entries.seq.desc()).limit(1)
+    ).one_or_none()
+    if found is None and not alone:
+        raise _in_flight(request, row, "run it again once its lease has ended")
+    if found is None or found.outcome != "success":
+        return None
+    return Replay(row.run_id, (), found.recorded_at, (row.run_id,), dict(chain.from_json(found.metadata)))
+
+
+def _in_flight(request: RunRequest, row: Row[Any], cure: str) -> LockedError:
+    since = f"{row.claimed_at:%Y-%m-%dT%H:%M:%SZ}"
+    what = f"the same request is in flight since {since} (run {row.run_id})"
+    return LockedError(_where(request), what, f"wait for its end; if it crashed, {cure}")
 
 
 def _finished_at(rows: Sequence[Row[Any]]) -> datetime:

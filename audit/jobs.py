@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from audit.watched import Watched
 from stacks.cluster import Cluster
 from stacks.errors import ClusterUnreachableError
+from stacks.evidence import Evidence
 
 # A cancel is noticed, and the pods are looked at, at least this often.
 SLICE_S: Final = 5
@@ -116,19 +118,21 @@ class _Watch:
         self._name = name
         self._on_wait = on_wait
         self._told = ""
+        self._watched = Watched(time.monotonic())
         self.start_timeout_s = START_TIMEOUT_S
 
     def until_over(self, timeout_s: int, cancelled: threading.Event, *, whole_output: bool) -> JobResult:
         # The Job ends itself at its deadline; this one is for a cluster that does not get to it.
         deadline = time.monotonic() + timeout_s + 2 * SLICE_S
         start_by = time.monotonic() + self.start_timeout_s
+        self._watched = Watched(time.monotonic())
         while not cancelled.is_set():
             job = self._seen(deadline)
             if job is None:
                 return JobResult(succeeded=False, reason=f"job {self._name} was deleted while it ran")
             verdict = _verdict(job)
             pods = self._pods()
-            hopeless = _hopeless(pods)
+            hopeless = _hopeless(pods) or self._given_up(pods)
             if verdict is None and hopeless is None and time.monotonic() > deadline:
                 verdict = (False, f"it has not ended within {timeout_s} s")
             if verdict is None and time.monotonic() > start_by and _last_container(pods) is None:
@@ -140,6 +144,23 @@ class _Watch:
         pods = self._pods()
         tail, container = self._tails(pods), _last_container(pods)
         return JobResult(succeeded=False, log_tail=tail, reason="it was stopped", container=container, cancelled=True)
+
+    def _given_up(self, pods: Sequence[Any]) -> str | None:
+        """Return why waiting for the newest pod comes to nothing, once that is sure; see `audit.watched`.
+
+        Whichever of its containers it is, the first or the last: what does not heal by itself is waited for no longer.
+        """
+        if not pods or not _waits_for(pods):
+            return None
+        name = pods[-1].metadata.name
+        found = self._cluster.evidence(self._namespace, logs=False)
+        mine = [pod for pod in found.pods if pod["metadata"]["name"] == name]
+        about = [event for event in found.events if (event.get("involvedObject") or {}).get("name") == name]
+        now = time.monotonic()
+        self._watched.look(Evidence(namespace=found.namespace, pods=mine, events=about), now)
+        if not self._watched.is_doomed(now):
+            return None
+        return f"{self._watched.why}. It was not waited for any longer: this does not heal by itself"
 
     def _seen(self, deadline: float) -> Any:
         """Return the Job after its next change, or after one slice; None when it is gone."""

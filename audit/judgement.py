@@ -28,7 +28,15 @@ from sqlalchemy import (
 from audit import entries, slots
 from audit.database import Clock, beginning
 from audit.limits import Claim, LimitName, Limits, Tally, Verdict, judge
-from audit.records import STORE_CREATE, STORE_DELETE, STORE_RETRY, Change, Denial, RunRequest
+from audit.records import (
+    LEAVES_AS_IT_IS,
+    STORE_CREATE,
+    STORE_DELETE,
+    STORE_RETRY,
+    Change,
+    Denial,
+    RunRequest,
+)
 from audit.tables import ALL_OWNERS, EPOCH, HEAD_ID, MICROSECOND, Moment, audit_head, intents, stores
 from audit.tables import slots as slots_table
 from stacks.errors import ManifestError
@@ -228,6 +236,8 @@ def _claim(change: Change, row: Known | None) -> Claim:
             f"its cell was {row.cell} and is now {change.cell}, but a store never changes its cell",
             f'write back cell: "{row.cell}"',
         )
+    if change.action in LEAVES_AS_IT_IS:
+        return Claim(change.owner)
     if change.action == STORE_DELETE:
         return Claim(change.owner, gives_back=row.owner if row is not None and row.holds_slot else None)
     if row is None or not row.holds_slot:

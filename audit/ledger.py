@@ -150,6 +150,27 @@ class Ledger(Opened):
             return ()
         return self._database.read(lambda c: idempotency.runs_of(c, request, self._time(c)))
 
+    def claim(self, request: RunRequest) -> Replay | None:
+        """Return what the request's key stands for; None once the key is left with this request, which may go on.
+
+        For a command that is about no single store, under leases that keep everybody else from it: an earlier try that
+        left no result is over. Raises UsageError for a key that was used for another request, LockedError if a lease
+        was lost.
+        """
+        if request.idempotency_key is None:
+            return None
+        idempotency.check_key(request.idempotency_key)
+
+        def claim(connection: Connection) -> Replay | None:
+            now = self._time(connection)
+            leases.check_held(connection, request.environment, request.leases, now)
+            earlier = idempotency.replay(connection, request, now, alone=True)
+            if earlier is None:
+                idempotency.claim(connection, request, now)
+            return earlier
+
+        return self._database.write(claim)
+
     def foresee(self, request: RunRequest) -> tuple[Judged, ...]:
         """Return what each change would take and what the limits would say to it now. Nothing is recorded."""
         admission.check(request)
@@ -383,12 +404,23 @@ class Ledger(Opened):
         """
         return self._database.read(lambda connection: verification.verify(connection, anchors))
 
-    def archive(self, file: Path, *, before: datetime, actor: Actor, reason: str | None = None) -> Segment | None:
+    def archive(
+        self,
+        file: Path,
+        *,
+        before: datetime,
+        actor: Actor,
+        reason: str | None = None,
+        run_id: str | None = None,
+        held: Sequence[Lease] = (),
+    ) -> Segment | None:
         """Leave the entries from before `before` in `file` and purge them; see `audit.segments.archive`.
 
         Only for the database's owner. None: there is no such entry.
         """
-        return segments.archive(self._database, file, before=before, actor=actor, reason=reason)
+        return segments.archive(
+            self._database, file, before=before, actor=actor, reason=reason, run_id=run_id, held=held
+        )
 
     def beginning(self) -> tuple[int, str]:
         """Return the number of the entry before the first one that is there, and its hash; 0 when none was purged."""

@@ -196,7 +196,7 @@ def _leaving(observation: Observation, store: Store) -> _Verdict:
     removable_at = observation.removable_at(store)
     if removable_at > observation.now:
         begun = row is not None and row.status == "Deleting"
-        kept = f"tombstoned; kept until {removable_at:%Y-%m-%d %H:%M} UTC"
+        kept = f"tombstoned; kept until {removable_at:%Y-%m-%dT%H:%M:%SZ}"
         return _Verdict(Action.LEAVING if begun else Action.SCHEDULED, kept)
     return _Verdict(Action.DELETE, "tombstoned")
 

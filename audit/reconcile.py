@@ -7,18 +7,19 @@ noted of an operation that was cut short is no such object.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from audit import observation as observations
-from audit.limits import Limits, own_limits
+from audit import replays
 from audit.observation import Observation
 from audit.phases import orphans, pending_releases
 from audit.plan import Action
 from audit.records import (
+    PART,
+    RUN_RECONCILE,
     STATE_IMPORT,
     Change,
-    Lease,
     RunRequest,
     Settled,
     Status,
@@ -27,7 +28,7 @@ from audit.records import (
     StoreRow,
 )
 from audit.recovery import generated_values
-from audit.results import RunResult, StoreResult
+from audit.results import RunResult, StoreResult, of_replay
 from audit.run import Run
 from components import desired, naming
 from stacks.errors import OverLimitError, Problem, StoreFailedError, StoresError
@@ -37,12 +38,14 @@ from stacks.program import RunOptions
 class Reconciliation(Run):
     """A run that only settles: what others left open, and how every store is."""
 
-    def settle_all(self) -> RunResult:
+    def settle_all(self, request: RunRequest) -> RunResult:
         """Close every run that ended without an outcome, break what it left of the engine's lock, ask every store.
 
         What was found is on record. Nothing is applied; a store that is not as it should be is told.
         """
-        with self.session() as leases:
+        with self.session(request) as leases:
+            if (earlier := replays.claimed(self, request)) is not None:
+                return earlier
             # Closes the open runs; their cells' leases are ours, so they are over.
             observation = self.observe(leases)
             for cell, snapshot in observation.snapshots.items():
@@ -52,6 +55,9 @@ class Reconciliation(Run):
             settled = [row.store_id for row in holding if row.status != "Deleting"]
             pending_releases.settle(self, observation, settled)
             results = [self._looked_at(observation, row) for row in holding]
+            return replays.keep(self, request, RUN_RECONCILE, self._said(results))
+
+    def _said(self, results: Sequence[StoreResult]) -> RunResult:
         problems = [
             Problem(f"store '{result.store_id}'", result.reason or result.status, "run `stores up`")
             for result in results
@@ -113,19 +119,22 @@ class _Seen:
     content: str | None = None
 
 
-def take_over(run: Run) -> RunResult:
+def take_over(run: Run, request: RunRequest) -> RunResult:
     """Rebuild the state of every live store that it does not hold whole. Stores that it holds are left alone.
 
     Each store that is taken up is an intent of the ledger before anything is written into the state.
     """
-    with run.session() as leases:
+    with run.session(request) as leases:
         run.tell(None, "comparing the state with the cluster")
         observation = observations.observe(run.root, run.settings, run.manifest, run.engine, run.ledger)
         observations.refuse_other_cluster(run.settings, run.cluster, observation)
         observations.refuse_other_key(run.root, run.settings, observation)
         observation = orphans.settle(run, observation, leases)
+        if (earlier := run.ledger.replayed(request)) is not None:
+            return of_replay(earlier)
         values, problems = _lost(run, observation)
-        _admit(run, observation, sorted(values), leases)
+        part = {PART: {"before": [], "more": bool(problems)}} if request.idempotency_key is not None else {}
+        _admit(run, observation, sorted(values), replace(request, leases=tuple(leases)), part)
         results: list[StoreResult] = []
         for cell in sorted({store.cell for store in run.manifest.stores if store.id in values}):
             mine = {store.id for store in run.manifest.in_cell(cell) if store.id in values}
@@ -144,7 +153,9 @@ def take_over(run: Run) -> RunResult:
         return RunResult(run.run_id, tuple(results), nothing_to_do=not results, exit_error=error)
 
 
-def _admit(run: Run, observation: Observation, store_ids: Sequence[str], leases: Sequence[Lease]) -> None:
+def _admit(
+    run: Run, observation: Observation, store_ids: Sequence[str], request: RunRequest, part: Mapping[str, object]
+) -> None:
     """Put on record what is about to be taken up. It exists, so it counts whatever the limits say."""
     if not store_ids:
         return
@@ -154,13 +165,9 @@ def _admit(run: Run, observation: Observation, store_ids: Sequence[str], leases:
         StoreRecord(store.id, store.name, store.owner, store.cell, "Provisioning", observation.desired[store.id].url)
         for store in stores
     ]
-    run.ledger.adopt(environment, found, run.actor, leases=leases)
-    changes = tuple(Change(store.id, store.name, store.owner, store.cell, STATE_IMPORT) for store in stores)
-    limits = Limits.of_environment(run.settings)
-    own = own_limits(run.manifest.owners)
-    admission = run.ledger.admit(
-        RunRequest(run.run_id, environment, run.actor, limits, own, changes, leases=tuple(leases))
-    )
+    run.ledger.adopt(environment, found, run.actor, leases=request.leases)
+    changes = tuple(Change(store.id, store.name, store.owner, store.cell, STATE_IMPORT, part) for store in stores)
+    admission = run.ledger.admit(replace(request, changes=changes))
     if admission.denied:
         raise OverLimitError.of([denial.problem for denial in admission.denied])
 

@@ -51,13 +51,59 @@ SESSION_SIGN_IN: Final = "session.sign_in"
 SESSION_SIGN_OUT: Final = "session.sign_out"
 AUDIT_ARCHIVE: Final = "audit.archive"
 AUDIT_SPOOL: Final = "audit.spool"
+RUN_RECONCILE: Final = "run.reconcile"
+TICKET_CLOSE: Final = "ticket.close"
+LEDGER_MIGRATE: Final = "ledger.migrate"
+LEDGER_RESTORE: Final = "ledger.restore"
+
+ACTIONS: Final = frozenset(
+    {
+        STORE_CREATE,
+        STORE_RETRY,
+        STORE_UPDATE,
+        STORE_OWNER_CHANGE,
+        STORE_OWNER_LEFT,
+        STORE_DELETE,
+        STORE_UPGRADE,
+        STORE_ROLLBACK,
+        STORE_BACKUP,
+        STORE_RESTORE,
+        STATE_IMPORT,
+        STORE_ADOPT,
+        STORE_STATUS,
+        LIMIT_OVERRIDE,
+        LEASE_TAKEOVER,
+        LEASE_ACQUIRE,
+        ENGINE_UNLOCK,
+        STORE_CREDENTIALS_READ,
+        STORE_BACKUPS_PRUNE,
+        PRODUCT_CREATED,
+        PRODUCT_UPDATED,
+        PRODUCT_TRASHED,
+        PRODUCT_RESTORED,
+        PRODUCT_DELETED,
+        SESSION_SIGN_IN,
+        SESSION_SIGN_OUT,
+        AUDIT_ARCHIVE,
+        AUDIT_SPOOL,
+        RUN_RECONCILE,
+        TICKET_CLOSE,
+        LEDGER_MIGRATE,
+        LEDGER_RESTORE,
+        ENVIRONMENT_UNPROTECT,
+    }
+)
+"""What is done here, as the log names it."""
 
 IDEMPOTENCY_KEPT: Final = timedelta(days=7)
 PART: Final = "part"
 """In the metadata of a request's part: which runs did the parts `before` it, and whether there is `more` to do."""
 
-LEAVES_AS_IT_IS: Final = frozenset({STORE_BACKUP})
+LEAVES_AS_IT_IS: Final = frozenset({STORE_BACKUP, STORE_BACKUPS_PRUNE})
 """Actions that are asked, allowed and settled as any other, and change nothing of the store: its status stays."""
+
+COMMANDS: Final = frozenset({AUDIT_ARCHIVE, RUN_RECONCILE, TICKET_CLOSE})
+"""Actions about no single store. Of such a run one entry is the result, and what its idempotency key stands for."""
 
 Metadata = Mapping[str, object]
 
@@ -213,6 +259,8 @@ class Replay:
     outcomes: tuple[StoreOutcome, ...]
     finished_at: datetime
     run_ids: tuple[str, ...] = ()
+    metadata: Metadata = field(default_factory=dict)
+    """What the log keeps of a command that is about no single store."""
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,29 @@ something was touched, the shop stays closed, and says so, until a restore succe
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from audit import backups, copies, jobs, live
+from audit import backups, copies, idempotency, jobs, live, replays
+from audit import schema as schemas
 from audit.backup_server import BackupServer, owner_of
 from audit.backups import Snapshot
 from audit.closed import RESTORING, Closed
-from audit.records import STORE_RESTORE, Actor, Change, Lease, StoreOutcome, StoreRow
+from audit.records import STORE_RESTORE, Actor, Change, Lease, RunRequest, StoreOutcome, StoreRow
 from audit.results import ProgressEvent, Report, RunResult
 from audit.run import Run
 from audit.scope import Scope
 from components import naming
+from stacks.desired import Plans, environment_values
 from stacks.errors import (
     CancelledError,
     ClusterUnreachableError,
     OverLimitError,
+    RefusedError,
     StoreFailedError,
     StoresError,
     UsageError,
@@ -54,6 +58,18 @@ class RestoreResult:
     undo: str | None
     reason: str | None = None
     exit_error: StoresError | None = None
+    replayed: bool = False
+    """Whether it is the result of an earlier call under the same key."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a restore: which store's data, of when, and where to. `new_name` None: in place."""
+
+    store_id: str
+    at: str | None = None
+    new_name: str | None = None
+    owner: str | None = None
 
 
 @dataclass
@@ -68,6 +84,43 @@ class Restore:
     """Whether what is there is backed up first."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     """Set where it is to stop: that of its run."""
+    idempotency_key: str | None = None
+    _asked: str | None = None
+    """What tells the request from others under its key."""
+    _before: tuple[str, ...] = ()
+    """The runs that have done parts of the same request."""
+
+    def done(self, asked: Asked) -> RestoreResult | None:
+        """Return what the same request has come to under its key; None if it is to be made, which `carry_out` does.
+
+        To be asked before anybody is asked to agree. Raises UsageError for a key that was used for another request,
+        LockedError if the same one is in flight.
+        """
+        self._asked = idempotency.asked("restore", **asdict(asked), keep_undo=self.keep_undo)
+        run = self._run()
+        request = self._request(run)
+        earlier = replays.earlier(self.gate, run, request)
+        if earlier is None:
+            self._before = self.gate.ledger.parts_done(request)
+            return None
+        last = earlier.outcomes[-1]
+        said = {name: str(value) for name, value in last.metadata.items()}
+        return RestoreResult(
+            run_id=earlier.run_id,
+            store_id=last.store_id,
+            source_id=said["source"],
+            snapshot=said["snapshot"],
+            status=last.status,
+            url=last.url,
+            undo=said.get("undo"),
+            replayed=True,
+        )
+
+    def carry_out(self, asked: Asked) -> RestoreResult:
+        """Do what is asked. What an earlier try under the same key has made is taken up; see `done`."""
+        if asked.new_name is None:
+            return self.in_place(asked.store_id, asked.at)
+        return self.into_new(asked.store_id, asked.at, asked.new_name, asked.owner)
 
     def in_place(self, store_id: str, at: str | None) -> RestoreResult:
         """Replace a store's data with that of one of its snapshots. A store that is gone is made first, and empty."""
@@ -80,6 +133,8 @@ class Restore:
                 f"store '{store_id}'", "its namespace is still going away", "run it again once `stores status` says so"
             )
         fresh = namespace is None
+        if snapshot.image_tag is not None:
+            self._refuse_too_new(store_id, snapshot, self._tag_of(store_id, fresh=fresh), f"store '{store_id}'")
         if fresh:
             self._tell(store_id, "its namespace is gone; making it anew")
             self._made(self.gate.up(actor=self.actor, reason=self.reason, report=self.report), store_id)
@@ -93,17 +148,79 @@ class Restore:
         source = self._source(source_id)
         server = self._server()
         snapshot = self._chosen(server, source_id, at)
-        more = self._copied(server, source, snapshot, owner or source.owner)
-        file = ManifestFile(self.gate.root, self.gate.environment)
-        written = file.add(name, owner or source.owner, more.pop("title", None), more=more)
-        file.save()
-        new_id = written.store_id
-        self._tell(new_id, f"a block in {written.where}")
+        owner = owner or source.owner
+        root, environment = self.gate.root, self.gate.environment
+        new_id, known = self._named(name)
+        if new_id is None or self.gate.manifest().store(new_id) is None:
+            more = self._copied(server, source, snapshot, owner)
+            tag = str(more.get("image", {}).get("tag") or environment_values(root, environment)["image"]["tag"])
+            self._refuse_too_new(source_id, snapshot, tag, f"store '{name}'")
+            file = ManifestFile(root, environment)
+            title, cell = more.pop("title", None), None if known is None else known.cell
+            written = file.add(name, owner, title, more=more, store_id=new_id, cell=cell)
+            file.save()
+            new_id = written.store_id
+            self._tell(new_id, f"a block in {written.where}")
+        if known is None or known.status != "Ready":
+            self._make(new_id, source_id, snapshot)
+        return self._replaced(new_id, source_id, snapshot, server, fresh=True)
+
+    def _named(self, name: str) -> tuple[str | None, StoreRow | None]:
+        """Return the new store's id, where it is known before, and its row where an earlier try has made it.
+
+        Under a key the id follows from the request, so that whatever an earlier try came to, this one takes up its
+        store, or its block, and makes no second one.
+        """
+        if self.idempotency_key is None:
+            return None, None
+        rows = {row.store_id: row for row in self.gate.ledger.stores(self.gate.environment, include_deleted=True)}
+        seed = "\0".join((self.actor.kind, self.actor.name, self.idempotency_key, self._asked or ""))
+        attempt = 0
+        while True:
+            store_id = naming.new_store_id(name, _chooser(f"{seed}\0{attempt}"))
+            row = rows.get(store_id)
+            if row is None or row.status == "Pending":
+                return store_id, None
+            if row.status != "Deleted" and self._made_by_us(store_id):
+                return store_id, row
+            # It was made under the same key when that was kept last, or was deleted since.
+            attempt += 1
+
+    def _tag_of(self, store_id: str, *, fresh: bool) -> str:
+        """Return the tag of the image that the shop runs, or of one that is gone, that it will run."""
+        if fresh:
+            wanted = Plans(self.gate.root, self.gate.settings).of(self.gate.manifest())[store_id]
+            return str(wanted.release.values["image"]["tag"])
+        containers = self.web(store_id)["spec"]["template"]["spec"]["containers"]
+        image = next(str(each["image"]) for each in containers if each["name"] == "wordpress")
+        return image.partition("@")[0].rpartition(":")[2]
+
+    def _refuse_too_new(self, shop: str, snapshot: Snapshot, tag: str, where: str) -> None:
+        """Raise RefusedError where the snapshot is of a newer version than the code that would run on it.
+
+        `shop` is who knows which database which image needs; it is asked where it can be.
+        """
+        if snapshot.image_tag is None or snapshot.image_tag == tag:
+            return
+        why = schemas.too_new(schemas.ask(self.gate.cluster, shop), snapshot.image_tag, tag)
+        if why is not None:
+            raise RefusedError(
+                where,
+                f"snapshot {snapshot.short_id} is of a newer version than image {tag} can run: {why}",
+                f"run `stores upgrade {shop} --image-tag {snapshot.image_tag}` first, or name an older snapshot",
+            )
+
+    def _made_by_us(self, store_id: str) -> bool:
+        entries = self.gate.ledger.entries
+        return any(entries(self.gate.environment, run_id=run_id, store_id=store_id) for run_id in self._before)
+
+    def _make(self, new_id: str, source_id: str, snapshot: Snapshot) -> None:
+        """Make the new store, within the limits, and empty. Where it is denied the manifest is as before."""
         try:
             run = self._run()
-            request = self.gate.request_of(run.manifest, run.run_id, self.actor, self.reason, None)
-            facts = {"restored_from": source_id, "snapshot": snapshot.id}
-            with run.session() as leases:
+            request, part = idempotency.in_part(self._request(run), self._before, more=True)
+            facts = {"restored_from": source_id, "snapshot": snapshot.id, **part}
+            with run.session(request) as leases:
                 result = run.carry_out(request, leases, Scope("store.create", {new_id: facts}))
         except StoresError:
             # Such as: what it was is more than the environment gives a store today. The next `up` must not make it.
@@ -112,8 +229,9 @@ class Restore:
             raise
         if isinstance(result.exit_error, OverLimitError):
             self._take_back(new_id)
+        if not result.nothing_to_do:
+            self._before = (*self._before, result.run_id)
         self._made(result, new_id)
-        return self._replaced(new_id, source_id, snapshot, server, fresh=True)
 
     def _copied(self, server: BackupServer, source: StoreRow, snapshot: Snapshot, owner: str) -> dict[str, Any]:
         """Return the keys of the source's block that its copy has too; where there is no block, of its backup."""
@@ -143,7 +261,7 @@ class Restore:
     ) -> RestoreResult:
         run = self._run()
         self.cancelled = run.cancelled
-        with run.session() as leases:
+        with run.session(self._request(run)) as leases:
             run.observe(leases)
             undo = self._undo(run, leases, store_id) if self.keep_undo and not fresh else None
             facts = {"snapshot": snapshot.id, "source": source_id, "taken_at": snapshot.taken_at.isoformat()}
@@ -151,6 +269,8 @@ class Restore:
                 facts["undo"] = undo
             self._admit(run, leases, store_id, facts)
             outcome = self._outcome(run, store_id, source_id, snapshot, (server, undo))
+            if outcome.outcome == "success":
+                outcome = replace(outcome, metadata={**outcome.metadata, **facts})
             run.put_on_record(run.run_id, outcome, f"snapshot {snapshot.short_id} was being restored")
         error: StoresError | None = None
         if outcome.outcome == "cancelled":
@@ -167,14 +287,19 @@ class Restore:
         if broken_off is not None:
             self._tell(store_id, "an earlier restore broke off; what is there now is not kept")
             return broken_off.undo
-        return backups.taken(run, leases, store_id, "pre-restore", note=f"before restore {run.run_id}")
+        asked = replace(self._request(run), run_id=backups.new_run_id())
+        request, part = idempotency.in_part(asked, self._before, more=True)
+        note = f"before restore {run.run_id}"
+        snapshot = backups.taken(run, leases, store_id, "pre-restore", note=note, request=request, part=part)
+        self._before = (*self._before, request.run_id)
+        return snapshot
 
     def _admit(self, run: Run, leases: Sequence[Lease], store_id: str, facts: Mapping[str, object]) -> None:
         store = run.manifest.store(store_id)
         assert store is not None  # noqa: S101 - looked for before
-        change = Change(store_id, store.name, store.owner, store.cell, STORE_RESTORE, facts)
-        asked = self.gate.request_of(run.manifest, run.run_id, self.actor, self.reason, None)
-        admission = self.gate.ledger.admit(replace(asked, changes=(change,), leases=tuple(leases)))
+        request, part = idempotency.in_part(self._request(run), self._before, more=False)
+        change = Change(store_id, store.name, store.owner, store.cell, STORE_RESTORE, {**facts, **part})
+        admission = self.gate.ledger.admit(replace(request, changes=(change,), leases=tuple(leases)))
         if admission.denied:
             raise OverLimitError.of([denial.problem for denial in admission.denied])
 
@@ -354,8 +479,18 @@ class Restore:
     def _run(self) -> Run:
         return self.gate.new_run(self.actor, self.report)
 
+    def _request(self, run: Run) -> RunRequest:
+        key = self.idempotency_key
+        return self.gate.request_of(run.manifest, run.run_id, self.actor, self.reason, key, asked=self._asked)
+
     def _tell(self, store_id: str, text: str) -> None:
         self.report(ProgressEvent(store_id, text))
+
+
+def _chooser(seed: str) -> Callable[[str], str]:
+    """Return what picks one character of an alphabet after the other, always the same ones for a seed."""
+    numbers = iter(hashlib.sha256(seed.encode()).digest())
+    return lambda alphabet: alphabet[next(numbers) % len(alphabet)]
 
 
 def touches(result: jobs.JobResult) -> bool:

@@ -7,17 +7,19 @@ and its namespace is gone. No option shortens the time that the environment's se
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from threading import Event
 from typing import TYPE_CHECKING, Final
 
-from audit import backups
+from audit import backups, idempotency, replays
 from audit.backup_server import BackupServer
-from audit.records import STORE_BACKUPS_PRUNE, Actor, NewEntry, StoreRow
+from audit.records import STORE_BACKUPS_PRUNE, Actor, Change, Settled, StoreOutcome, StoreRow
+from audit.results import Report
+from audit.run import Run
 from components import naming
-from stacks.errors import Problem, RefusedError, StoreFailedError, StoresError
+from stacks.errors import CancelledError, Problem, RefusedError, StoreFailedError, StoresError
 
 if TYPE_CHECKING:
     from audit.gate import Gate
@@ -40,8 +42,6 @@ printf '{"snapshots":%s}\\n' "$(printf '%s\\n' "$ids" | grep -c . || true)"
 # Of a large repository in an object store each file is a request.
 _TIMEOUT_S: Final = 3600
 
-Tell = Callable[[str, str], None]
-
 
 @dataclass(frozen=True)
 class Retired:
@@ -62,6 +62,8 @@ class Pruned:
     store_id: str
     snapshots: int | None
     problem: str | None = None
+    replayed: bool = False
+    """Whether an earlier call under the same key did it."""
 
 
 def of_all(gate: Gate) -> list[Retired]:
@@ -98,7 +100,7 @@ def due(retired: Sequence[Retired], deleted_before: datetime | None, days: int) 
             [
                 Problem(
                     f"backups of '{each.store_id}'",
-                    f"they are kept until {each.expires_at:%Y-%m-%d %H:%M} UTC, {days} days after the deletion",
+                    f"they are kept until {each.expires_at:%Y-%m-%dT%H:%M:%SZ}, {days} days after the deletion",
                     "name an earlier moment, or lower deletedBackupsDays in the environment's settings",
                 )
                 for each in early
@@ -108,42 +110,90 @@ def due(retired: Sequence[Retired], deleted_before: datetime | None, days: int) 
 
 
 def prune(
-    gate: Gate, chosen: Sequence[Retired], *, actor: Actor, note: str | None = None, tell: Tell = lambda _s, _t: None
+    gate: Gate,
+    chosen: Sequence[Retired],
+    *,
+    actor: Actor,
+    note: str | None = None,
+    idempotency_key: str | None = None,
+    asked: str | None = None,
+    report: Report = lambda _event: None,
 ) -> list[Pruned]:
-    """Remove these repositories, one after the other; each with intent and outcome on record.
+    """Remove these repositories, one after the other; each is an intent and an outcome of the ledger's.
 
-    One that cannot be removed does not stop the others. Raises where nothing can be said of any of them.
+    One that cannot be removed does not stop the others. Raises where nothing can be said of any of them. `asked` tells
+    the request from others under its key.
     """
+    if not chosen:
+        return []
+    run = gate.new_run(actor, report)
+    request = gate.request_of(run.manifest, run.run_id, actor, note, idempotency_key, asked=asked)
+    rows = {row.store_id: row for row in gate.ledger.stores(gate.environment, include_deleted=True)}
+    cells = {rows[each.store_id].cell for each in chosen if each.store_id in rows}
     server = backups.server_of(gate)
-    server.ensure(backups.known_ids(gate))
-    run_id = f"prune-{secrets.token_hex(8)}"
-    return [_pruned(gate, server, each, NewEntry(
-        actor=actor,
-        action=STORE_BACKUPS_PRUNE,
-        outcome="unknown",
-        environment=gate.environment,
-        store_id=each.store_id,
-        owner=each.owner,
-        run_id=run_id,
-        reason=note,
-        metadata={"deleted_at": each.deleted_at.isoformat()},
-    ), tell) for each in chosen]  # fmt: skip
+    with run.session(request, cells=cells or {naming.FIRST_CELL}) as leases:
+        stay = {each.store_id: why for each in chosen if (why := _why_it_stays(gate, each)) is not None}
+        going = [each for each in chosen if each.store_id not in stay]
+        before = gate.ledger.parts_done(request)
+        request, part = idempotency.in_part(request, before, more=bool(stay))
+        changes = tuple(_change(each, rows[each.store_id].cell, part) for each in going)
+        if changes:
+            server.ensure(backups.known_ids(gate))
+            gate.ledger.admit(replace(request, changes=changes, leases=tuple(leases)))
+        done = {each.store_id: _pruned(gate, run, server, (each, note)) for each in going}
+    if run.cancelled.is_set():
+        raise CancelledError(f"run {run.run_id}", "it was stopped", "run it again to go on")
+    return [done.get(each.store_id) or Pruned(each.store_id, None, stay[each.store_id]) for each in chosen]
 
 
-def _pruned(gate: Gate, server: BackupServer, retired: Retired, entry: NewEntry, tell: Tell) -> Pruned:
+def pruned_before(
+    gate: Gate, *, actor: Actor, idempotency_key: str | None, asked: str, report: Report
+) -> list[Pruned] | None:
+    """Return what the same request has come to under its key; None if it may be made. To be asked before any list."""
+    run = gate.new_run(actor, report)
+    request = gate.request_of(run.manifest, run.run_id, actor, None, idempotency_key, asked=asked)
+    earlier = replays.earlier(gate, run, request)
+    if earlier is None:
+        return None
+    return [
+        Pruned(outcome.store_id, int(str(outcome.metadata["snapshots"])), replayed=True) for outcome in earlier.outcomes
+    ]
+
+
+def _change(retired: Retired, cell: str, part: Mapping[str, object]) -> Change:
+    facts = {"deleted_at": retired.deleted_at.isoformat(), **part}
+    return Change(retired.store_id, retired.name, retired.owner, cell, STORE_BACKUPS_PRUNE, facts)
+
+
+def _pruned(gate: Gate, run: Run, server: BackupServer, asked: tuple[Retired, str | None]) -> Pruned:
+    """Remove one repository, for that reason, and leave on record what came of it."""
+    retired, note = asked
     store_id = retired.store_id
+    facts: dict[str, object] = {"deleted_at": retired.deleted_at.isoformat()}
+    outcome = StoreOutcome(store_id, "success", "Deleted", reason=note, metadata=facts)
+    snapshots, problem = None, _why_it_stays(gate, retired)
+    if run.cancelled.is_set():
+        problem = "the run was stopped"
+    if problem is None:
+        try:
+            snapshots = _remove(server, store_id, lambda text: run.tell(store_id, text), cancelled=run.cancelled)
+        except StoresError as error:
+            problem = str(error)
+    if problem is not None:
+        ended: Settled = "cancelled" if run.cancelled.is_set() else "failure"
+        run.put_on_record(run.run_id, replace(outcome, outcome=ended, reason=problem), "its backups were being removed")
+        return Pruned(store_id, None, problem)
+    facts["snapshots"] = snapshots
+    run.put_on_record(run.run_id, outcome, "its backups were removed")
+    return Pruned(store_id, snapshots)
+
+
+def _why_it_stays(gate: Gate, retired: Retired) -> str | None:
     try:
         _require_gone(gate, retired)
     except StoresError as error:
-        return Pruned(store_id, None, str(error))
-    gate.ledger.record(entry)
-    try:
-        snapshots = _remove(server, store_id, lambda text: tell(store_id, text))
-    except StoresError as error:
-        gate.ledger.record(replace(entry, outcome="failure", reason=str(error)))
-        return Pruned(store_id, None, str(error))
-    gate.ledger.record(replace(entry, outcome="success", metadata={**entry.metadata, "snapshots": snapshots}))
-    return Pruned(store_id, snapshots)
+        return str(error)
+    return None
 
 
 def _require_gone(gate: Gate, retired: Retired) -> None:
@@ -154,7 +204,7 @@ def _require_gone(gate: Gate, retired: Retired) -> None:
     row = next((row for row in rows if row.store_id == store_id), None)
     keep = timedelta(days=gate.settings.deleted_backups_days)
     if row is None or not _is_deleted(row) or not _retired(row, keep, gate.ledger.now()).expired:
-        status = "nothing of it" if row is None else f"{row.status} since {row.since_at:%Y-%m-%d %H:%M} UTC"
+        status = "nothing of it" if row is None else f"{row.status} since {row.since_at:%Y-%m-%dT%H:%M:%SZ}"
         raise RefusedError(where, f"the ledger says: {status}", "only what a deleted store left behind may go")
     store = gate.manifest().store(store_id)
     if store is not None and not store.deleted:
@@ -163,10 +213,10 @@ def _require_gone(gate: Gate, retired: Retired) -> None:
         raise RefusedError(where, "the store's namespace is there", "see what is in it; `stores status` may help")
 
 
-def _remove(server: BackupServer, store_id: str, tell: Callable[[str], None]) -> int:
+def _remove(server: BackupServer, store_id: str, tell: Callable[[str], None], *, cancelled: Event | None = None) -> int:
     """Remove all that is in a store's repository; return how many snapshots that were."""
     tell("removing its backups")
-    result = server.client(store_id, _REMOVE, timeout_s=_TIMEOUT_S, on_wait=tell)
+    result = server.client(store_id, _REMOVE, timeout_s=_TIMEOUT_S, cancelled=cancelled, on_wait=tell)
     where = f"backups of '{store_id}'"
     if not result.succeeded:
         raise StoreFailedError(where, f"they cannot be removed: {result.reason}", "see docs/backup.md, and try again")

@@ -202,7 +202,7 @@ class Rewind:
 
     @property
     def _named(self) -> str:
-        return f"snapshot {self.snapshot.short_id} of {self.snapshot.taken_at:%Y-%m-%d %H:%M} UTC"
+        return f"snapshot {self.snapshot.short_id} of {self.snapshot.taken_at:%Y-%m-%dT%H:%M:%SZ}"
 
     def _tell(self, text: str) -> None:
         self.report(ProgressEvent(self.step.store_id, text))

@@ -110,6 +110,28 @@ def behind(schema: Schema | None, tag: str) -> str | None:
     return crossing(schema, tag) if schema is not None and tag in schema.images else None
 
 
+def too_new(schema: Schema | None, made_with: str, tag: str) -> str | None:
+    """Return why data that was made with one image is not for the code of another, an older one; None where it is.
+
+    By the numbers of both where the shop knows them, else by the versions that the tags begin with, if they do. Newer
+    code updates older data by itself; older code breaks newer data.
+    """
+    if made_with == tag:
+        return None
+    if schema is not None and {made_with, tag} <= schema.images.keys():
+        theirs, ours = schema.images[made_with], schema.images[tag]
+        if theirs > ours:
+            return f"its database is at WordPress {theirs}, and image {tag} needs {ours}"
+        one, other = (schema.woocommerce_of.get(image) for image in (made_with, tag))
+        if one is not None and other is not None and _numbers(one) > _numbers(other):
+            return f"its database is at WooCommerce {one}, and image {tag} needs {other}"
+        return None
+    theirs_by_tag, ours_by_tag = _numbers(made_with), _numbers(tag)
+    if ours_by_tag and theirs_by_tag > ours_by_tag:
+        return f"it was made with image {made_with}, which is newer than {tag}"
+    return None
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     """Return the numbers of a version, without what follows a hyphen."""
     return tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit())

@@ -21,9 +21,9 @@ from typing import IO, Any, Final
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from audit import chain, entries
+from audit import chain, entries, leases
 from audit.database import Clock, Database
-from audit.records import AUDIT_ARCHIVE, Actor, NewEntry
+from audit.records import AUDIT_ARCHIVE, Actor, Lease, NewEntry
 from audit.tables import HEAD_ID, audit_head, audit_logs, intents
 from audit.verification import walk
 from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, UsageError
@@ -52,11 +52,21 @@ class Segment:
         return self.last_seq - self.first_seq + 1
 
 
-def archive(database: Database, file: Path, *, before: datetime, actor: Actor, reason: str | None) -> Segment | None:
+def archive(
+    database: Database,
+    file: Path,
+    *,
+    before: datetime,
+    actor: Actor,
+    reason: str | None,
+    run_id: str | None = None,
+    held: Sequence[Lease] = (),
+) -> Segment | None:
     """Leave every entry from before `before` in `file`, on disk, and purge them; None if there is none.
 
     Nothing is purged that is not whole, younger than KEPT_AT_LEAST, or the intent of a run without an outcome. What an
-    earlier call has archived and could not remove is removed first.
+    earlier call has archived and could not remove is removed first. The entry of it is of `run_id`, and nothing is
+    purged once one of the leases that are `held` was lost.
     Raises UsageError if the file exists, AuditIncompleteError if the chain is broken, and DatabaseUnreachableError,
     which says whether the entries are archived.
     """
@@ -69,7 +79,9 @@ def archive(database: Database, file: Path, *, before: datetime, actor: Actor, r
     segment = _write(database, file, plan)
 
     def purge(connection: Connection) -> Segment:
-        return _purge(connection, database.clock, segment, file, actor=actor, reason=reason)
+        if held:
+            leases.check_held(connection, held[0].environment, held, None)
+        return _purge(connection, database.clock, segment, file, by=(actor, reason, run_id))
 
     try:
         database.write(purge, find=lambda c: segment if _purged(c, database.clock) >= segment.last_seq else None)
@@ -155,10 +167,12 @@ def _write(database: Database, file: Path, plan: _Plan) -> Segment:
             segment = database.read(lambda connection: _copy(connection, plan, stream))
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.rename(file)
-    except BaseException:
+        # Never over a file that has come into being meanwhile: it may be the only copy of what another has purged.
+        file.hardlink_to(temporary)
+    except FileExistsError:
+        raise UsageError(str(file), "it exists", "name a new file: an archive is never written over") from None
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
     return segment
 
 
@@ -224,8 +238,9 @@ def _prove(file: Path, stream: IO[bytes]) -> Segment:
 
 
 def _purge(
-    connection: Connection, clock: Clock, segment: Segment, file: Path, *, actor: Actor, reason: str | None
+    connection: Connection, clock: Clock, segment: Segment, file: Path, *, by: tuple[Actor, str | None, str | None]
 ) -> Segment:
+    actor, reason, run_id = by
     entries.wait(connection, clock)
     head = connection.execute(select(audit_head).where(audit_head.c.id == HEAD_ID)).one()
     if head.purged_seq != segment.first_seq - 1:
@@ -236,8 +251,11 @@ def _purge(
         "last_hash": segment.last_hash,
         "sha256": segment.sha256,
         "file": file.name,
+        "chain_id": segment.chain_id,
+        "prev_hash": segment.prev_hash,
     }
-    entries.append(connection, clock, [NewEntry(actor, AUDIT_ARCHIVE, "success", reason=reason, metadata=said)])
+    done = NewEntry(actor, AUDIT_ARCHIVE, "success", run_id=run_id, reason=reason, metadata=said)
+    entries.append(connection, clock, [done])
     moved = {"purged_seq": segment.last_seq, "purged_hash": segment.last_hash}
     connection.execute(update(audit_head).where(audit_head.c.id == HEAD_ID).values(**moved))
     return segment

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from stacks.errors import AuditIncompleteError, InternalError, LockedError
 
 _FORMAT: Final = 1
 _SUFFIX: Final = ".json"
+_UNFINISHED: Final = ".new"
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,30 @@ def folder_of(root: Path, environment: str, ledger_id: str) -> Path:
 
 
 def keep(folder: Path, run_id: str, environment: str, actor: Actor, outcomes: Sequence[StoreOutcome]) -> Path:
-    """Leave the outcomes on disk and return their file, readable by its owner alone. Keeping more of a run adds up."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Leave the outcomes on disk and return their file, readable by its owner alone. Keeping more of a run adds up.
+
+    Raises AuditIncompleteError, which names the outcomes, where they cannot be kept either: the disk is full, say.
+    """
     file = folder / f"{run_id}{_SUFFIX}"
+    try:
+        _keep(file, environment, actor, outcomes)
+    except OSError as error:
+        with suppress(OSError):
+            file.with_suffix(_UNFINISHED).unlink(missing_ok=True)
+        told = ", ".join(f"{outcome.store_id} {outcome.status}" for outcome in outcomes)
+        raise AuditIncompleteError(
+            f"run {run_id}",
+            f"its outcomes ({told}) could neither be written into the ledger nor be kept on this machine: {folder}: "
+            f"{error.strerror or error}",
+            "keep this message; make room there and bring the database back, then run `stores up`, which settles the "
+            "run by looking at what exists",
+        ) from error
+    return file
+
+
+def _keep(file: Path, environment: str, actor: Actor, outcomes: Sequence[StoreOutcome]) -> None:
+    folder, run_id = file.parent, file.stem
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     known = {outcome.store_id: outcome for outcome in (_read(file).outcomes if file.exists() else ())}
     known |= {outcome.store_id: outcome for outcome in outcomes}
     said = {
@@ -53,14 +75,13 @@ def keep(folder: Path, run_id: str, environment: str, actor: Actor, outcomes: Se
         "actor": asdict(actor),
         "outcomes": [{**asdict(outcome), "metadata": dict(outcome.metadata)} for outcome in known.values()],
     }
-    temporary = file.with_suffix(".new")
+    temporary = file.with_suffix(_UNFINISHED)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
         json.dump(said, stream)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.rename(file)
     _sync(folder)
-    return file
 
 
 def waiting(folder: Path) -> list[Spooled]:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from audit import aftermath, bookkeeping
+from audit import aftermath, bookkeeping, replays
 from audit import observation as observations
 from audit.observation import Observation
 from audit.phases import tenure
 from audit.plan import Action, StorePlan
-from audit.records import Admission, Lease, RunRequest, StoreOutcome
+from audit.records import TICKET_CLOSE, Admission, Lease, RunRequest, StoreOutcome
 from audit.results import RunResult, StoreResult
 from audit.run import Run
 from stacks import platform_key
@@ -78,10 +78,12 @@ class TicketRun(Run):
             raise
         return Issued(ticket, admission, refusal)
 
-    def close(self, ticket: Ticket) -> RunResult:
+    def close(self, ticket: Ticket, request: RunRequest) -> RunResult:
         """Put on record what was done with a ticket, and give its cells back. Closing it again changes nothing."""
-        leases = tenure.acquired(self, ticket.run_id, tenure.LEASE_S)
+        leases = tenure.acquired(self, ticket.run_id, tenure.LEASE_S, request)
         try:
+            if (earlier := replays.claimed(self, request)) is not None:
+                return earlier
             observation = observations.observe(self.root, self.settings, self.manifest, self.engine, self.ledger)
             observations.refuse_other_cluster(self.settings, self.cluster, observation)
             settled: list[StoreOutcome] = []
@@ -91,9 +93,9 @@ class TicketRun(Run):
                     self.ledger.settle(run.run_id, settled, leases=leases)
                     done = {outcome.store_id: outcome for outcome in settled if outcome.outcome == "success"}
                     bookkeeping.record_cells(self, observation, done)
+            return replays.keep(self, request, TICKET_CLOSE, _result(ticket.run_id, observation, settled))
         finally:
             tenure.give_back(self, leases)
-        return _result(ticket.run_id, observation, settled)
 
     def _ticket(
         self, observation: Observation, stores: tuple[StorePlan, ...], admission: Admission, leases: list[Lease]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from audit import backups, idempotency
+from audit import backups, idempotency, replays
 from audit.records import Actor, Lease, RunRequest
 from audit.results import ProgressEvent, Report
 from audit.rewinds import Rewind
@@ -17,7 +17,7 @@ from audit.run import Run
 from audit.upgrade_plan import Kind, Step, UpgradePlan
 from audit.upgrade_results import UpgradeResult, answered
 from audit.upgrades import Upgrade
-from stacks.errors import LockedError, UsageError
+from stacks.errors import UsageError
 
 if TYPE_CHECKING:
     from audit.gate import Gate
@@ -73,13 +73,7 @@ class UpgradeOrder:
         Raises UsageError for a key that was used for another request, LockedError if the same one is in flight.
         """
         run, ledger = self._start(), self.gate.ledger
-        request = self._request(run)
-        try:
-            earlier = ledger.replayed(request)
-        except LockedError:
-            with run.session(request) as leases:
-                run.observe(leases)  # nobody holds the cells, so it crashed; now it is closed
-            earlier = ledger.replayed(request)
+        earlier = replays.earlier(self.gate, run, self._request(run))
         if earlier is None:
             return None
         environment = self.gate.environment

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli import names
 from cli.markdown import plan_comment
 from cli.output import destination
 from cli.progress import RunProgress
@@ -128,6 +129,7 @@ def _plan_against(session: Session, ref: str) -> Plan:
     "without_final_backup",
     metavar="ID",
     multiple=True,
+    shell_complete=names.store_ids,
     help="Remove this tombstoned store without its last backup; give --reason too. In prod it takes an admin.",
 )
 @key_option
@@ -249,9 +251,12 @@ def admit(
     is_flag=True,
     help="Rebuild the engine's state from the live objects, for stores that it has lost.",
 )
+@key_option
 @click.pass_obj
 @common
-def reconcile(session: Session, *, as_json: bool, ticket: Path | None, import_state: bool) -> None:
+def reconcile(
+    session: Session, *, as_json: bool, ticket: Path | None, import_state: bool, idempotency_key: str | None
+) -> None:
     """Bring ledger and state back in line with what exists. Changes no object in the cluster.
 
     Every run that was killed gets its outcomes, found by looking at state, cluster and shop; an engine's lock and
@@ -260,13 +265,14 @@ def reconcile(session: Session, *, as_json: bool, ticket: Path | None, import_st
     """
     if ticket is not None and import_state:
         raise click.UsageError("Give --ticket or --import, not both.")
+    actor, key = session.actor(), idempotency_key
     with session.gate() as gate, RunProgress(session.output) as progress:
         if ticket is not None:
-            result = gate.close_ticket(ticket, actor=session.actor(), report=progress)
+            result = gate.close_ticket(ticket, actor=actor, idempotency_key=key, report=progress)
         elif import_state:
-            result = gate.take_over(actor=session.actor(), report=progress)
+            result = gate.take_over(actor=actor, idempotency_key=key, report=progress)
         else:
-            result = gate.reconcile(actor=session.actor(), report=progress)
+            result = gate.reconcile(actor=actor, idempotency_key=key, report=progress)
     print_run(session, result, as_json=as_json)
 
 

@@ -6,15 +6,15 @@ import json
 import os
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import names
+from cli import names, times
 from cli.output import destination, moment, plain
-from cli.session import Session, common, examples, json_option
+from cli.session import Session, common, examples, json_option, key_option
 from stacks.errors import AuditIncompleteError, UsageError
 
 if TYPE_CHECKING:
@@ -22,21 +22,6 @@ if TYPE_CHECKING:
     from audit.gate import Gate
     from audit.records import Entry
     from audit.segments import Segment
-
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
-
-
-def _since(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    """Return the time that is meant: how long ago (`90m`, `12h`, `7d`), or a date or time in ISO 8601, else in UTC."""
-    if value is None:
-        return None
-    if ago := re.fullmatch(r"([0-9]{1,6})([mhd])", value):
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no time; write e.g. 12h, 7d or 2026-11-01") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 @click.group()
@@ -59,16 +44,16 @@ def audit() -> None:
 )
 @click.option("--owner", shell_complete=names.owners, help="Only entries about stores of this owner.")
 @click.option("--actor", help="Only entries of what this person or service did.")
-@click.option("--action", help="Only entries of this action, e.g. store.create.")
+@click.option("--action", shell_complete=names.actions, help="Only entries of this action, e.g. store.create.")
 @click.option("--run", "run_id", metavar="ID", help="Only entries of this run.")
 @click.option(
     "--since",
     metavar="TIME",
-    callback=_since,
-    help="Only entries from then on: 90m, 12h, 7d, or an ISO date or time in UTC.",
+    callback=times.option,
+    help="Only entries from then on: 90m, 12h, 7d, or an ISO date or time, local where it names no zone.",
 )
 @click.option(
-    "--until", metavar="TIME", callback=_since, help="Only entries from before then; the same forms as --since."
+    "--until", metavar="TIME", callback=times.option, help="Only entries from before then; the same forms as --since."
 )
 @click.option(
     "--outcome",
@@ -247,11 +232,13 @@ def verify(session: Session, *, as_json: bool, anchor_file: Path | None, archive
     show_default=True,
     help="With --output: only when the log has this many entries more than at the file's last anchor.",
 )
+@json_option
 @click.pass_obj
 @common
-def anchor(session: Session, *, file: Path | None, every: int) -> None:
+def anchor(session: Session, *, file: Path | None, every: int, as_json: bool) -> None:
     """Print the end of the log as one line of JSON, for `stores audit verify --anchor`.
 
+    With --json it is one document, which also says whether the line was appended to the file.
     Keep it where nobody with the database's password can write. A log that is shorter than the file's last anchor says
     is refused with 9: it was cut, or an older copy of the database was put in its place.
     """
@@ -264,9 +251,14 @@ def anchor(session: Session, *, file: Path | None, every: int) -> None:
         kept = max((found.seq for found in earlier), default=None)
         if kept is not None and every > 1 and end.seq - kept < every:
             session.output.note(f"{file}: the log has {end.seq - kept} entries more than at its last anchor")
+            if as_json:
+                session.output.json({"anchor": json.loads(anchors.to_line(end)), "appended": False})
             return
         anchors.append(file, end)
-    session.output.line(anchors.to_line(end))
+    if as_json:
+        session.output.json({"anchor": json.loads(anchors.to_line(end)), "appended": file is not None})
+    else:
+        session.output.data(anchors.to_line(end))
 
 
 @audit.command(
@@ -281,8 +273,8 @@ def anchor(session: Session, *, file: Path | None, every: int) -> None:
     "--before",
     metavar="TIME",
     required=True,
-    callback=_since,
-    help="Entries from before then: 400d, or an ISO date or time in UTC. At least 30 days are kept.",
+    help="Entries from before then: 400d, or an ISO date or time, local where it names no zone; at least 30 days are "
+    "kept.",
 )
 @click.option(
     "--output",
@@ -293,22 +285,37 @@ def anchor(session: Session, *, file: Path | None, every: int) -> None:
     help="A new file, which holds the entries from now on. Keep it: it is the only copy.",
 )
 @click.option("--reason", required=True, help="Why; stored in the audit log with who did it.")
+@key_option
 @click.pass_obj
 @common
-def archive(session: Session, *, as_json: bool, before: datetime, file: Path, reason: str) -> None:
+def archive(
+    session: Session, *, as_json: bool, before: str, file: Path, reason: str, idempotency_key: str | None
+) -> None:
     """Close a segment of the log: write its oldest entries into a file and purge them from the database.
 
     Only for an admin (`stores:admins`), and with the ledger's URL of the database's owner: the gate's account may not
     delete entries. The log then begins at a checkpoint, which its own chain vouches for.
     """
-    from audit import admins  # noqa: PLC0415 - `--help` must not load the ledger
+    from audit import admins, archives  # noqa: PLC0415 - `--help` must not load the ledger
     from audit.records import AUDIT_ARCHIVE, NewEntry  # noqa: PLC0415
 
+    moment_before = times.parsed(before, "--before")
     with session.gate() as gate:
         actor = session.actor()
         asked = NewEntry(actor, AUDIT_ARCHIVE, "denied", environment=gate.environment, reason=reason)
         admins.require(gate.settings.admins, "purge the audit log", asked, gate.ledger)
-        segment = gate.ledger.archive(file, before=before, actor=actor, reason=reason)
+        done = archives.archive(
+            gate.ledger,
+            file,
+            before=(before, moment_before),
+            actor=actor,
+            reason=reason,
+            idempotency_key=idempotency_key,
+            tell=session.output.note,
+        )
+    segment = done.segment
+    if done.replayed:
+        session.output.note("already done under this key; this is its result, and nothing was done now")
     if as_json:
         session.output.json(segment)
     elif segment is None:
@@ -348,13 +355,18 @@ def archive(session: Session, *, as_json: bool, before: datetime, file: Path, re
     show_default=True,
     help="Only entries behind this number, to go on where an earlier export ended.",
 )
+@click.option(
+    "--json", "as_json", is_flag=True, help="With --output: print one JSON document that says what was written."
+)
 @click.pass_obj
 @common
-def export(session: Session, *, kind: str, file: Path | None, after: int) -> None:
+def export(session: Session, *, kind: str, file: Path | None, after: int, as_json: bool) -> None:
     """Write the whole log of the environment's ledger, one JSON object per line, by number.
 
     Entries of other environments that share the ledger are in it too: the chain of hashes runs through all of them.
     """
+    if as_json and file is None:
+        raise click.UsageError("--json goes with --output; without it the entries themselves are printed as JSON.")
     with session.gate() as gate, destination(file) as stream:
         count, last = 0, after
         convert = _converter(kind)
@@ -362,6 +374,8 @@ def export(session: Session, *, kind: str, file: Path | None, after: int) -> Non
             # ASCII only, so that no control character reaches a terminal.
             stream.write(json.dumps(convert(entry), separators=(",", ":")) + "\n")
             count, last = count + 1, entry.seq
+    if as_json:
+        session.output.json({"file": file, "format": kind, "entries": count, "last_seq": last})
     session.output.note(f"{count} entries, the last is {last}" if count else f"no entry behind {after}")
 
 

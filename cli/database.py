@@ -33,14 +33,18 @@ def db() -> None:
 @_url
 @click.option("--application", metavar="USER@HOST", help="The account of the gate; it is granted what it needs.")
 @click.option("--reader", metavar="USER@HOST", help="An account that may only read; it is granted that.")
+@json_option
 @click.pass_obj
 @common
-def migrate(session: Session, *, url: str, application: str | None, reader: str | None) -> None:
-    """Bring the ledger to this program's schema. Doing it again changes nothing."""
-    from audit import migrations  # noqa: PLC0415 - as the gate: only commands that need it load it
+def migrate(session: Session, *, url: str, application: str | None, reader: str | None, as_json: bool) -> None:
+    """Bring the ledger to this program's schema, and note that in its log. Doing it again changes nothing."""
+    from audit import upkeep  # noqa: PLC0415 - as the gate: only commands that need it load it
 
-    revision = migrations.migrate(url, application=application, reader=reader)
-    session.output.line(f"the ledger has schema {revision}")
+    revision = upkeep.migrate(url, actor=session.actor(), application=application, reader=reader)
+    if as_json:
+        session.output.json({"schema": revision, "application": application, "reader": reader})
+    else:
+        session.output.line(f"the ledger has schema {revision}")
 
 
 @db.command(
@@ -142,9 +146,9 @@ def restore(session: Session, *, as_json: bool, url: str, file: Path) -> None:
 
     It never writes over a ledger that holds anything. Afterwards `stores db migrate` grants the accounts their rights.
     """
-    from audit import dumps  # noqa: PLC0415 - as above
+    from audit import upkeep  # noqa: PLC0415 - as above
 
-    dump, verification = dumps.restore(url, file)
+    dump, verification = upkeep.restore(url, file, actor=session.actor())
     if not verification.ok:
         cure = "the log was not whole when it was backed up; follow docs/runbooks/exit-9.md"
         raise AuditIncompleteError(str(file), f"restored, but {verification}", cure)

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from cli import apply, audit, backups, completion, database, edit, look, sandbox, upgrade
-from cli.output import clean
+from cli.output import clean, for_people
 from cli.session import Session, common, examples
 from stacks.errors import CancelledError, StoresError, UsageError
 
@@ -100,5 +100,5 @@ def _refuse_undecodable(arguments: Sequence[str]) -> None:
 
 
 def _error(text: str) -> None:
-    for line in clean(text).splitlines() or [""]:
+    for line in clean(for_people(text, sys.stderr)).splitlines() or [""]:
         click.echo(f"error: {line}", err=True)

@@ -26,6 +26,18 @@ def owners(context: click.Context, _parameter: click.Parameter, incomplete: str)
     return _names(context, "owners.yaml", "owners", "name", incomplete)
 
 
+def cells(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the cells of the manifest that begin so."""
+    return sorted(set(_names(context, "stores.yaml", "stores", "cell", incomplete)))
+
+
+def actions(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the actions of the audit log that begin so."""
+    from audit import records  # noqa: PLC0415 - `--help` must not load the ledger
+
+    return sorted(name for name in records.ACTIONS if name.startswith(incomplete))
+
+
 def environments(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the project's environments that begin so."""
     root = _root(context)

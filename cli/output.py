@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli import times
 from stacks.errors import UsageError
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -68,18 +69,21 @@ class Output:
         return self._console(sys.stderr)
 
     def line(self, text: str = "") -> None:
-        """Print one line."""
-        self.out.print(Text(clean(text)), soft_wrap=True)
+        """Print one line, with its times as the clock on the wall says where a person reads it."""
+        self._print(self.out, text)
 
     def note(self, text: str) -> None:
         """Print one line that is not part of the answer, so on stderr."""
-        self.err.print(Text(clean(text)), soft_wrap=True)
+        self._print(self.err, text)
+
+    def _print(self, console: Console, text: str) -> None:
+        console.print(Text(clean(for_people(text, console.file))), soft_wrap=True)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table; nothing when it has no row."""
         if not rows:
             return
-        cells = [[clean(cell).replace("\n", " ") for cell in row] for row in rows]
+        cells = [[clean(for_people(cell, sys.stdout)).replace("\n", " ") for cell in row] for row in rows]
         if self.watched(self.out):
             self.out.print(_rich_table(headers, cells))
             return
@@ -90,7 +94,11 @@ class Output:
     def json(self, value: Any) -> None:
         """Print `value` as one JSON document: frozen data becomes mappings, times become ISO 8601 in UTC."""
         text = json.dumps(plain(value), indent=2, ensure_ascii=False)
-        self.line(_C1.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+        self.data(_C1.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+    def data(self, text: str) -> None:
+        """Print what is meant for a program, as it is: its times stay in UTC on a terminal too."""
+        self.out.print(Text(clean(text)), soft_wrap=True)
 
     def watched(self, console: Console) -> bool:
         """Return whether a person sees this console and wants it to move and have colours."""
@@ -169,7 +177,12 @@ def moment(at: datetime | None) -> str:
     """Return a time for people, to the second: local on a terminal, in UTC in a pipe; `-` when there is none."""
     if at is None:
         return "-"
-    return f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}" if sys.stdout.isatty() else f"{at:%Y-%m-%d %H:%M:%S}Z"
+    return times.local(at) if sys.stdout.isatty() else f"{at:%Y-%m-%d %H:%M:%S}Z"
+
+
+def for_people(text: str, stream: IO[str]) -> str:
+    """Return a text as it goes to a stream: on a terminal its times are local, else they stay in UTC."""
+    return times.in_local(text) if stream.isatty() else text
 
 
 def duration(seconds: float) -> str:

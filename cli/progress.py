@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.output import STYLES, Output, clean, duration
+from cli.times import in_local
 
 if TYPE_CHECKING:
     from audit.results import ProgressEvent
@@ -112,8 +113,8 @@ class RunProgress(_Feed):
             for store_id, row in self._rows.items():
                 elapsed_s = (row.ended_s or self._clock()) - row.began_s
                 status = Text(row.status, style=STYLES.get(row.status, ""))
-                table.add_row(store_id, status, Text(clean(row.step)), duration(elapsed_s))
-            return Group(Text(f"{clean(self._said)} ({self._elapsed()})"), table)
+                table.add_row(store_id, status, Text(clean(in_local(row.step))), duration(elapsed_s))
+            return Group(Text(f"{clean(in_local(self._said))} ({self._elapsed()})"), table)
 
 
 class BuildProgress(_Feed):

@@ -13,7 +13,7 @@ from cli.output import Output, clean, moment
 from cli.progress import BuildProgress
 from cli.session import Session, common, examples, json_option
 from stacks import settings
-from stacks.errors import ClusterUnreachableError, UsageError
+from stacks.errors import ClusterUnreachableError, StoresError, UsageError
 
 if TYPE_CHECKING:
     from sandbox.instance import Status
@@ -142,20 +142,40 @@ def status(session: Session, *, as_json: bool, name: str) -> None:
         raise ClusterUnreachableError(f"sandbox {name}", f"it does not run: {why}", "run `stores sandbox up`")
 
 
-@sandbox.command(epilog=examples("stores sandbox logs", "stores sandbox logs kubelet --follow"))
+def _components(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the components that have a log; none where that cannot be asked."""
+    from sandbox import instance  # noqa: PLC0415
+
+    session = context.find_object(Session) or Session()
+    try:
+        files = instance.logs(session.root, context.params.get("name") or "local")
+    except (StoresError, OSError):
+        return []
+    return [name for name in files if name.startswith(incomplete)]
+
+
+@sandbox.command(
+    epilog=examples("stores sandbox logs", "stores sandbox logs --json", "stores sandbox logs kubelet --follow")
+)
+@click.option("--json", "as_json", is_flag=True, help="Without COMPONENT: print the components as one JSON document.")
 @_name_option
-@click.argument("component", required=False)
+@click.argument("component", required=False, shell_complete=_components)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is written, until Ctrl-C.")
 @click.option(
     "--lines", "-n", default=200, show_default=True, type=click.IntRange(0), help="How many of the last lines."
 )
 @click.pass_obj
 @common
-def logs(session: Session, *, name: str, component: str | None, follow: bool, lines: int) -> None:
+def logs(session: Session, *, as_json: bool, name: str, component: str | None, follow: bool, lines: int) -> None:
     """Print the log of one component; without COMPONENT, list the components that have one."""
     from sandbox import instance  # noqa: PLC0415
 
+    if as_json and component is not None:
+        raise click.UsageError("--json is about the list of components; a log is printed as it is.")
     files = instance.logs(session.root, name)
+    if as_json:
+        session.output.json([{"component": known, "file": file} for known, file in files.items()])
+        return
     if component is None:
         for known in files:
             session.output.line(known)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli import names
 from cli.output import Output, duration
 from cli.progress import RunProgress
 from cli.session import Session, common, examples, json_option, key_option, reason_option
@@ -39,13 +40,16 @@ _overwrite = click.option(
     )
 )
 @json_option
-@click.argument("store_ids", metavar="[ID]...", nargs=-1)
+@click.argument("store_ids", metavar="[ID]...", nargs=-1, shell_complete=names.store_ids)
 @click.option(
     "--all", "everything", is_flag=True, help="Every store of the environment: one first, then a few at a time."
 )
 @click.option("--image-tag", "tag", required=True, metavar="TAG", help="Tag of the WordPress image to bring them to.")
 @click.option(
-    "--canary", metavar="ID", help="The store that goes first, alone.  [default: the first one that is Ready]"
+    "--canary",
+    metavar="ID",
+    shell_complete=names.store_ids,
+    help="The store that goes first, alone.  [default: the first one that is Ready]",
 )
 @click.option(
     "--parallel",
@@ -117,7 +121,7 @@ def upgrade(
     )
 )
 @json_option
-@click.argument("store_id", metavar="ID")
+@click.argument("store_id", metavar="ID", shell_complete=names.store_ids)
 @click.argument("revision", type=click.IntRange(min=1), required=False)
 @click.option(
     "--restore-backup",
@@ -263,7 +267,7 @@ def _print_plan(output: Output, plan: UpgradePlan, *, on_stderr: bool) -> None:
     if steps and plan.there:
         say(f"{len(plan.there)} stores run image {plan.tag} already")
     if plan.restore is not None:
-        taken = f"{plan.restore.taken_at:%Y-%m-%d %H:%M} UTC"
+        taken = f"{plan.restore.taken_at:%Y-%m-%dT%H:%M:%SZ}"
         say(f"~ {steps[0].store_id}: database and files as of {taken} (snapshot {plan.restore.short_id})")
         say(f"! the shop is closed meanwhile, and LOSES every order, customer and change since {taken}")
         say(

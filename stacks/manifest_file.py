@@ -80,8 +80,12 @@ class ManifestFile:
         *,
         more: Mapping[str, object] | None = None,
         choose: Choose = secrets.choice,
+        store_id: str | None = None,
+        cell: str | None = None,
     ) -> Written:
         """Append a block for a new store, with its id and cell; raises UsageError when a value cannot be.
+
+        `store_id` and `cell` of one that is known already; no block may have that id.
 
         `more` are further keys of the block with their values, which are not judged here: `manifest.load` does.
         """
@@ -90,7 +94,7 @@ class ManifestFile:
         if problems:
             raise UsageError.of(problems)
         drafts = drafts_of(self._document)
-        written = Written("", name, _fresh_id(name, drafts, choose), self._room(drafts))
+        written = Written("", name, store_id or _fresh_id(name, drafts, choose), cell or self._room(drafts))
         own = {"id": written.store_id, "name": name, "owner": owner, "cell": written.cell, "title": title}
         keys: dict[str, object] = {**(more or {}), **own}
         item = {key: keys[key] for key in KEY_ORDER if key in keys}

@@ -159,7 +159,8 @@ class World:
         with Ledger.open(self.ledger_url, now=_later) as ledger, self.engine() as engine:
             run = self.run(ledger, engine, Reconciliation)
             assert isinstance(run, Reconciliation)
-            return {result.store_id: result.status for result in run.settle_all().stores}
+            asked = RunRequest(run.run_id, ENVIRONMENT, ACTOR, Limits(), {}, ())
+            return {result.store_id: result.status for result in run.settle_all(asked).stores}
 
     def entries(self, action: str) -> list[str]:
         """Return the outcomes of an action in the log, oldest first."""

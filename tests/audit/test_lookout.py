@@ -11,7 +11,8 @@ import pytest
 
 from audit.engine.events import EngineResult, Step
 from audit.phases import lookout
-from audit.phases.lookout import OLD_PODS_S, Before, Lookout, Watched
+from audit.phases.lookout import OLD_PODS_S, Before, Lookout
+from audit.watched import Watched
 from stacks.evidence import Evidence
 from stacks.explanation import causes
 

@@ -155,7 +155,7 @@ def test_a_protected_store_goes_only_after_its_grace(since_h: float, expected: A
 def test_a_store_that_only_waits_for_its_grace_is_nothing_to_do() -> None:
     begun = seen(state="deleted", settings=PROD, known=True, rows=(row("Deleting"),))
     (leaving,) = observations.plan_stores(begun)
-    assert leaving.reason == "tombstoned; kept until 2026-03-01 14:00 UTC"
+    assert leaving.reason == "tombstoned; kept until 2026-03-01T14:00:00Z"
     assert Plan("prod", "", (leaving,), ()).empty
     (fresh,) = observations.plan_stores(replace(begun, rows={TEA: row("Ready")}))
     assert not Plan("prod", "", (fresh,), ()).empty

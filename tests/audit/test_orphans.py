@@ -24,7 +24,7 @@ from audit.phases import orphans
 from audit.probe import Answer
 from audit.reconcile import Reconciliation
 from audit.records import STATE_IMPORT, Change, StoreRecord, StoreRow
-from audit.run import Run
+from audit.run import Run, RunResult
 from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, ManifestError, StoreFailedError
 from stacks.settings import Settings
 from tests.audit.conftest import FakeClock
@@ -293,12 +293,17 @@ def importing(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
+def import_into(world: World) -> RunResult:
+    run = world.run()
+    return reconcile.take_over(run, request([], run_id=run.run_id, environment=ENV))
+
+
 def imports(world: World) -> list[str]:
     return [entry.outcome for entry in world.ledger.entries(ENV, action=STATE_IMPORT, ascending=True)]
 
 
 def test_an_import_is_on_record_before_the_state_is_written(importing: World) -> None:
-    assert reconcile.take_over(importing.run()).exit_error is None
+    assert import_into(importing).exit_error is None
     assert importing.engine.open_at_plant == [STATE_IMPORT]
     assert imports(importing) == ["unknown", "success"]
     assert (importing.row().status, used(importing.ledger)) == ("Ready", 1)
@@ -306,13 +311,13 @@ def test_an_import_is_on_record_before_the_state_is_written(importing: World) ->
 
 def test_an_import_counts_what_exists_whatever_the_limits_say(importing: World) -> None:
     importing.created()
-    assert reconcile.take_over(importing.run()).exit_error is None
+    assert import_into(importing).exit_error is None
     assert used(importing.ledger) == 1
 
 
 def test_an_import_that_was_stopped_is_no_success(importing: World) -> None:
     importing.engine.result = EngineResult((), {}, cancelled=True)
-    assert isinstance(reconcile.take_over(importing.run()).exit_error, StoreFailedError)
+    assert isinstance(import_into(importing).exit_error, StoreFailedError)
     assert imports(importing) == ["unknown", "failure"]
     assert importing.row().status == "Failed"
 
@@ -324,7 +329,7 @@ def test_an_import_whose_database_is_lost_is_kept_on_disk(importing: World, monk
     with monkeypatch.context() as lost:
         importing.engine.lose = lambda: lost.setattr(importing.ledger, "settle", gone)
         with pytest.raises(AuditIncompleteError, match="its state was read"):
-            reconcile.take_over(importing.run())
+            import_into(importing)
     with importing.run().session():
         assert importing.ledger.open_runs(ENV) == []
     assert imports(importing) == ["unknown", "success"]

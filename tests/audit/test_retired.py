@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from audit import backups, retired
+from audit import anchors, backups, retired
 from audit.ledger import Ledger
-from audit.records import StoreOutcome
-from audit.retired import due, of_all, prune
+from audit.records import Actor, RunRequest, StoreOutcome
+from audit.retired import due, of_all, prune, pruned_before
+from audit.run import Run
 from stacks.cluster import NamespaceState
-from stacks.errors import ClusterUnreachableError, DatabaseUnreachableError, RefusedError, StoreFailedError
+from stacks.errors import (
+    AuditIncompleteError,
+    ClusterUnreachableError,
+    DatabaseUnreachableError,
+    RefusedError,
+    StoreFailedError,
+    UsageError,
+)
 from tests.audit.conftest import FakeClock
 from tests.audit.ledger_samples import ALICE, ENVIRONMENT, change, create, outcomes, request
+from tests.audit.test_run_session import Runs
 
+_NUMBERS = itertools.count(1)
 GONE = "alice-000"
 THERE = "alice-001"
 
@@ -26,13 +38,24 @@ class Gate:
 
     environment = ENVIRONMENT
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, root: Path) -> None:
         self.ledger = ledger
+        self.runs = Runs(root, ledger)
         self.settings = SimpleNamespace(deleted_backups_days=90)
         self.blocks: dict[str, str] = {THERE: "active"}
         self.namespaces: dict[str, NamespaceState] = {}
         self.unreachable = False
         self.cluster = self
+
+    def new_run(self, actor: Actor, _report: object) -> Run:
+        run = self.runs.new(f"run-{next(_NUMBERS)}")
+        run.actor = actor
+        return run
+
+    def request_of(self, _manifest: object, run_id: str, *by: Any, asked: str | None = None) -> RunRequest:
+        actor, reason, key = by
+        named = {"run_id": run_id, "actor": actor, "reason": reason, "idempotency_key": key}
+        return request([], environment=ENVIRONMENT, fingerprint=asked, **named)
 
     def manifest(self) -> Any:
         found = {key: SimpleNamespace(deleted=state == "deleted") for key, state in self.blocks.items()}
@@ -49,7 +72,7 @@ def removed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the stores whose repositories were removed, in order."""
     done: list[str] = []
 
-    def remove(_server: object, store_id: str, _tell: object) -> int:
+    def remove(_server: object, store_id: str, _tell: object, **_: object) -> int:
         done.append(store_id)
         return 7
 
@@ -61,11 +84,12 @@ def removed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def gate(ledger: Ledger) -> Gate:
+def gate(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     """Return a gate with one store that was deleted just now, and one that is there."""
+    monkeypatch.delenv(anchors.VARIABLE, raising=False)
     create(ledger, 2)
     delete(ledger, GONE)
-    return Gate(ledger)
+    return Gate(ledger, tmp_path)
 
 
 def delete(ledger: Ledger, store_id: str, status: str = "Deleted") -> None:
@@ -94,7 +118,7 @@ def test_a_date_narrows_and_never_shortens(gate: Gate, clock: FakeClock) -> None
     deleted = clock.moment
     clock.move(days=89)
     found = of_all(gate)  # type: ignore[arg-type]
-    with pytest.raises(RefusedError, match=f"backups of '{GONE}': they are kept until 2026-05-30 12:00 UTC, 90 days"):
+    with pytest.raises(RefusedError, match=f"backups of '{GONE}': they are kept until 2026-05-30T12:00:00Z, 90 days"):
         due(found, deleted + timedelta(seconds=1), 90)
     assert due(found, deleted, 90) == []
     clock.move(days=1)
@@ -122,7 +146,7 @@ def test_what_could_not_be_removed_is_told_on_record_and_offered_again(
 ) -> None:
     clock.move(days=91)
 
-    def fail(*_: object) -> int:
+    def fail(*_: object, **__: object) -> int:
         raise StoreFailedError("backups", "the server is away", "start it")
 
     monkeypatch.setattr(retired, "_remove", fail)
@@ -190,10 +214,68 @@ def test_without_the_ledger_nothing_goes(
     def away(*_: object, **__: object) -> None:
         raise DatabaseUnreachableError("ledger", "it does not answer", "start it")
 
-    monkeypatch.setattr(gate.ledger, "record", away)
+    monkeypatch.setattr(gate.ledger, "admit", away)
     with pytest.raises(DatabaseUnreachableError):
         prune(gate, chosen, actor=ALICE)  # type: ignore[arg-type]
     monkeypatch.setattr(gate.ledger, "stores", away)
     with pytest.raises(DatabaseUnreachableError):
         of_all(gate)  # type: ignore[arg-type]
     assert removed == []
+
+
+# --- under an idempotency key
+
+
+def again(gate: Gate, asked: str = "all") -> Any:
+    return pruned_before(gate, actor=ALICE, idempotency_key="monthly", asked=asked, report=lambda _event: None)  # type: ignore[arg-type]
+
+
+def test_the_same_request_is_answered_with_what_went_and_removes_nothing_more(
+    gate: Gate, clock: FakeClock, removed: list[str]
+) -> None:
+    clock.move(days=91)
+    assert again(gate) is None
+    prune(gate, of_all(gate), actor=ALICE, idempotency_key="monthly", asked="all")  # type: ignore[arg-type]
+    # Another one's time is over by then.
+    delete(gate.ledger, THERE)
+    gate.blocks.clear()
+    clock.move(days=6)
+    (done,) = again(gate)
+    assert (done.store_id, done.snapshots, done.replayed) == (GONE, 7, True)
+    assert removed == [GONE]
+    with pytest.raises(UsageError, match="used for another request"):
+        again(gate, "other")
+
+
+def test_a_prune_that_failed_is_resumed_under_its_key(
+    gate: Gate, clock: FakeClock, removed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.move(days=91)
+
+    def fail(*_: object, **__: object) -> int:
+        raise StoreFailedError("backups", "the server is away", "start it")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(retired, "_remove", fail)
+        prune(gate, of_all(gate), actor=ALICE, idempotency_key="monthly", asked="all")  # type: ignore[arg-type]
+    assert again(gate) is None
+    prune(gate, of_all(gate), actor=ALICE, idempotency_key="monthly", asked="all")  # type: ignore[arg-type]
+    assert [one.store_id for one in again(gate)] == removed == [GONE]
+
+
+def test_a_database_that_is_lost_after_a_removal_costs_no_outcome(
+    gate: Gate, clock: FakeClock, removed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.move(days=91)
+
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseUnreachableError("ledger", "gone", "start it")
+
+    with monkeypatch.context() as lost:
+        lost.setattr(gate.ledger, "settle", away)
+        with pytest.raises(AuditIncompleteError, match="its backups were removed"):
+            prune(gate, of_all(gate), actor=ALICE)  # type: ignore[arg-type]
+    assert len(gate.ledger.open_runs(ENVIRONMENT)) == 1
+    with gate.runs.new("run-next").session():
+        assert gate.ledger.open_runs(ENVIRONMENT) == []
+    assert (of_all(gate), removed) == ([], [GONE])  # type: ignore[arg-type]

@@ -100,3 +100,35 @@ def test_what_is_not_known_is_not_risked(schema: Schema | None, tag: str) -> Non
 def test_versions_are_compared_by_their_numbers(new: str, old: str, *, expected: bool) -> None:
     schema = replace(UPDATED, woocommerce=new, woocommerce_of={"7.1.3": old})
     assert (schemas.crossing(schema, "7.1.3") is not None) is expected
+
+
+SEEN = {"images": {"7.1": 1, "7.2": 2, "7.2-b": 2}, "woocommerce_of": {"7.1": "10.9", "7.2": "11.0.1", "7.2-b": None}}
+
+
+@pytest.mark.parametrize(
+    ("made_with", "tag", "told"),
+    [
+        ("7.2", "7.2", None),
+        ("7.2", "7.1", "WordPress 2, and image 7.1 needs 1"),
+        ("7.1", "7.2", None),
+        ("7.2-b", "7.2", None),
+        ("7.3", "7.2", "made with image 7.3, which is newer than 7.2"),
+        ("7.0", "7.2", None),
+        ("7.10.0-php8.4-apache", "7.9.9-php8.5-apache", "which is newer than"),
+        ("7.1.5-php8.4-apache", "7.1.5-php8.5-apache", None),
+        ("nightly", "7.2", None),
+        ("7.2", "nightly", None),
+    ],
+)
+def test_data_is_too_new_for_code_that_needs_an_older_database(made_with: str, tag: str, told: str | None) -> None:
+    known = Schema("7.2", 2, 2, "11.0.1", **SEEN)  # type: ignore[arg-type]
+    why = schemas.too_new(known, made_with, tag)
+    assert (why is None) == (told is None)
+    assert told is None or told in str(why)
+
+
+def test_data_of_a_newer_woocommerce_is_too_new_though_wordpress_is_the_same() -> None:
+    of = {"images": {"a": 1, "b": 1}, "woocommerce_of": {"a": "10.9.0", "b": "11.0.1"}}
+    known = Schema("b", 1, 1, "11.0.1", **of)  # type: ignore[arg-type]
+    assert "WooCommerce 11.0.1" in str(schemas.too_new(known, "b", "a"))
+    assert schemas.too_new(known, "a", "b") is None

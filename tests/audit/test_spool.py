@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +188,44 @@ def test_ledgers_do_not_share_a_spool(tmp_path: Path) -> None:
 def test_the_file_says_what_it_is(folder: Path) -> None:
     said = json.loads(keep(folder, "run-1", READY).read_text())
     assert (said["spool"], said["run_id"], said["outcomes"][0]["store_id"]) == (1, "run-1", "tea-1")
+
+
+@pytest.fixture
+def no_room() -> Any:
+    """Let no file grow, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_where_there_is_no_room_the_error_names_the_outcomes_and_the_way_on(folder: Path, no_room: None) -> None:
+    with pytest.raises(AuditIncompleteError) as caught:
+        keep(folder, "run-1", READY)
+    assert caught.value.exit_code == 9
+    said = str(caught.value)
+    assert "run run-1: its outcomes (tea-1 Ready) could neither be written into the ledger nor be kept" in said
+    assert "File too large" in said
+    assert "keep this message" in said
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told_likewise(folder: Path) -> None:
+    folder.parent.parent.mkdir(parents=True)
+    folder.parent.write_text("no folder")
+    with pytest.raises(AuditIncompleteError, match="nor be kept on this machine"):
+        keep(folder, "run-1", READY)
+
+
+def test_what_was_kept_of_a_run_before_stays_where_no_more_fits(folder: Path) -> None:
+    file = keep(folder, "run-1", READY)
+    before = file.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(AuditIncompleteError):
+            keep(folder, "run-1", StoreOutcome("tea-2", "success", "Ready"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in folder.iterdir()] == ["run-1.json"]
+    assert file.read_bytes() == before

@@ -205,17 +205,32 @@ class FakeGate:
         report(ProgressEvent(None, "batch 1 of 2 (the canary): tea-house-x7k2m"))
         return replace(self.upgraded, plan=plan)
 
-    def take_over(self, *, actor: Actor, report: Callable[[ProgressEvent], None]) -> RunResult:
-        self._call("take_over", actor=actor)
+    def take_over(
+        self, *, actor: Actor, idempotency_key: str | None = None, report: Callable[[ProgressEvent], None]
+    ) -> RunResult:
+        self._call("take_over", actor=actor, idempotency_key=idempotency_key)
         report(ProgressEvent(None, "comparing the state with the cluster"))
         return self.result
 
-    def reconcile(self, *, actor: Actor, report: Callable[[ProgressEvent], None]) -> RunResult:  # noqa: ARG002
-        self._call("reconcile", actor=actor)
+    def reconcile(
+        self,
+        *,
+        actor: Actor,
+        idempotency_key: str | None = None,
+        report: Callable[[ProgressEvent], None],  # noqa: ARG002
+    ) -> RunResult:
+        self._call("reconcile", actor=actor, idempotency_key=idempotency_key)
         return self.result
 
-    def close_ticket(self, file: Path, *, actor: Actor, report: Callable[[ProgressEvent], None]) -> RunResult:  # noqa: ARG002
-        self._call("close_ticket", file=file, actor=actor)
+    def close_ticket(
+        self,
+        file: Path,
+        *,
+        actor: Actor,
+        idempotency_key: str | None = None,
+        report: Callable[[ProgressEvent], None],  # noqa: ARG002
+    ) -> RunResult:
+        self._call("close_ticket", file=file, actor=actor, idempotency_key=idempotency_key)
         return self.result
 
     def admit(

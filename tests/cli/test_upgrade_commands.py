@@ -128,8 +128,8 @@ def test_going_back_with_the_data_says_what_is_lost_before_it_asks(gate, stores)
     done = stores("rollback", "tea-house-x7k2m", "1", "--restore-backup")
     assert done.code == 2
     assert gate.calls[0][1]["restore_backup"] is True
-    assert "database and files as of 2026-11-23 09:05 UTC (snapshot 3f9a1c20)" in done.out
-    assert "LOSES every order, customer and change since 2026-11-23 09:05 UTC" in done.out
+    assert "database and files as of 2026-11-23T09:05:00Z (snapshot 3f9a1c20)" in done.out
+    assert "LOSES every order, customer and change since 2026-11-23T09:05:00Z" in done.out
     assert "what is there now is kept in a backup first" in done.out
     assert called(gate) == ["plan_rollback"]
     shown = stores("rollback", "tea-house-x7k2m", "1", "--restore-backup", "--dry-run", "--json")
