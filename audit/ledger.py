@@ -19,6 +19,7 @@ from sqlalchemy import Connection, select
 from audit import (
     admission,
     cell_records,
+    counters,
     entries,
     idempotency,
     judgement,
@@ -236,6 +237,19 @@ class Ledger(Opened):
                 actor=actor,
                 held=leases,
             )
+        )
+
+    def repair_slots(
+        self, environment: str, actor: Actor, run_id: str, *, leases: Sequence[Lease] = ()
+    ) -> list[counters.Drift]:
+        """Leave the counters as the stores say, and return what was wrong with them; that is on record.
+
+        Raises LockedError if one of the leases was taken over.
+        """
+        self._ensure(environment)
+        clock = self._database.clock
+        return self._database.write(
+            lambda connection: counters.repair(connection, clock, environment, actor, run_id, held=leases)
         )
 
     def open_runs(self, environment: str) -> list[OpenRun]:

@@ -58,6 +58,7 @@ _ACTIVITIES: Final[Mapping[str, int]] = {
     records.TICKET_CLOSE: 3,
     records.LEDGER_MIGRATE: 3,
     records.LEDGER_RESTORE: 3,
+    records.SLOTS_REPAIR: 3,
     records.STORE_DELETE: 4,
     records.STORE_BACKUPS_PRUNE: 4,
     records.AUDIT_ARCHIVE: 4,

@@ -55,6 +55,8 @@ class Reconciliation(Run):
             settled = [row.store_id for row in holding if row.status != "Deleting"]
             pending_releases.settle(self, observation, settled)
             results = [self._looked_at(observation, row) for row in holding]
+            for drift in self.ledger.repair_slots(self.environment, self.actor, self.run_id, leases=leases):
+                self.tell(None, f"{drift}; corrected")
             return replays.keep(self, request, RUN_RECONCILE, self._said(results))
 
     def _said(self, results: Sequence[StoreResult]) -> RunResult:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 
-from audit import failures, migrations
+from audit import counters, failures, migrations
 from audit.database import Database
 
 State = Literal["ok", "warn", "fail"]
@@ -94,6 +94,8 @@ def _examine(database: Database, connection: Connection, role: str, now: datetim
     yield Finding("connection", "ok", database.url.render_as_string(hide_password=True))
     yield from _schema(connection)
     yield _clock(database, connection, now)
+    if role != "reader" and migrations.current(connection) == migrations.REVISION:
+        yield _counters(connection)
     if database.is_sqlite:
         yield from _sqlite(connection)
         return
@@ -123,6 +125,14 @@ def _clock(database: Database, connection: Connection, now: datetime) -> Finding
     if apart <= CLOCK_APART:
         return Finding("clock", "ok", detail)
     return Finding("clock", "warn", detail, "limits go by the database's time: let both machines keep time by NTP")
+
+
+def _counters(connection: Connection) -> Finding:
+    found = counters.drifts(connection)
+    if not found:
+        return Finding("counters", "ok", "each says how many stores hold a slot")
+    cure = "run `stores reconcile --env ENV`, which corrects them on record, and find out who wrote past the program"
+    return Finding("counters", "fail", "; ".join(map(str, found)), cure)
 
 
 def _sqlite(connection: Connection) -> Iterator[Finding]:

@@ -64,7 +64,48 @@ def test_the_workflow_shows_a_plan_that_was_refused() -> None:
     assert plan["run"].index("GITHUB_STEP_SUMMARY") < plan["run"].index("exit $code")
     for name in ("Keep the plan", "Comment"):
         [step] = [step for step in steps if step.get("name") == name]
+        assert "--edit-last" not in step.get("run", "")
         assert "!cancelled() && hashFiles('plan.md') != ''" in step["if"]
+
+
+BOT, MARKER = "github-actions[bot]", "<!-- stores plan prod -->"
+
+
+@pytest.mark.parametrize(
+    ("there", "edited"),
+    [
+        ([], None),
+        ([("1", BOT, "Deployed to staging."), ("2", "mallory", MARKER)], None),
+        ([("1", BOT, "<!-- stores plan local -->"), ("2", BOT, f"{MARKER} and more")], None),
+        ([("1", BOT, f"{MARKER}\r"), ("2", BOT, "Another job's, and the last one.")], "1"),
+        ([("1", "mallory", MARKER), ("2", BOT, MARKER), ("3", "alice", "Looks good to me.")], "2"),
+    ],
+    ids=["none", "a stranger's", "another plan's", "not the last", "among others"],
+)
+def test_the_script_edits_its_own_comment_and_no_other(
+    repository: Repository, tmp_path: Path, there: list[tuple[str, str, str]], edited: str | None
+) -> None:
+    """`gh` is a stub, which answers as its `--jq` would."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (tmp_path / "there").write_text("".join("\t".join(comment) + "\n" for comment in there))
+    (folder / "gh").write_text(
+        f'#!/bin/sh\nif [ "$2" = --paginate ]; then cat "{tmp_path}/there"; fi\n'
+        f'printf "%s\\n" "$*" >> "{tmp_path}/asked"\n'
+    )
+    (folder / "gh").chmod(0o755)
+    plan = tmp_path / "plan.md"
+    plan.write_text(f"{MARKER}\n### Plan for prod\n")
+    done = subprocess.run(
+        [str(FOLDER / "stores-ci.sh"), "comment", "7", str(plan)],
+        env={"PATH": f"{folder}:{os.environ['PATH']}", "GITHUB_REPOSITORY": "o/r"},
+        cwd=repository.root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    looked, wrote = (tmp_path / "asked").read_text().splitlines()
+    assert looked.startswith("api --paginate repos/o/r/issues/7/comments --jq ")
+    to = "--method POST repos/o/r/issues/7/comments" if edited is None else f"PATCH repos/o/r/issues/comments/{edited}"
+    assert f"{to} --field body=@{plan}" in wrote
 
 
 @pytest.mark.parametrize("what", ["up", "nightly"])

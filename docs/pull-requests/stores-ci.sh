@@ -2,6 +2,7 @@
 # What a CI system does with the manifest, whatever its name is.
 #
 #   stores-ci.sh plan ENV REF FILE   a plan of the files alone, as a comment for the pull request; needs no secret
+#   stores-ci.sh comment NUMBER FILE the plan as this job's one comment of the request (GitHub's `gh`)
 #   stores-ci.sh up ENV              after the merge: limits, audit trail, engine
 #   stores-ci.sh nightly ENV         by the clock: what was waiting for an hour or for a grace to end
 #
@@ -16,7 +17,7 @@ stores=${STORES:-stores}
 root=${STORES_ROOT:-$PWD}
 
 usage() {
-  sed -n '4,7s/^# *//p' "$0" >&2
+  sed -n '4,8s/^# *//p' "$0" >&2
   exit 2
 }
 
@@ -31,6 +32,22 @@ case "${1:-}" in
       11) echo "data is in danger; see $4" >&2 && exit 11 ;;
       *) exit "$code" ;;
     esac
+    ;;
+  comment)
+    [ $# -eq 3 ] || usage
+    # By the plan's first line, which names its environment; and only of the job's own account: anybody may write that
+    # line, and the job's token could overwrite anybody's comment.
+    marker=$(head -n 1 "$3")
+    comments="repos/$GITHUB_REPOSITORY/issues/$2/comments"
+    own=
+    while IFS=$'\t' read -r id login first; do
+      if [ "$login" = "${COMMENTER:-github-actions[bot]}" ] && [ "${first%$'\r'}" = "$marker" ]; then own=$id; fi
+    done < <(gh api --paginate "$comments" --jq '.[] | [.id, .user.login, (.body | split("\n")[0])] | join("\t")')
+    if [ -n "$own" ]; then
+      gh api --silent --method PATCH "repos/$GITHUB_REPOSITORY/issues/comments/$own" --field "body=@$3"
+    else
+      gh api --silent --method POST "$comments" --field "body=@$3"
+    fi
     ;;
   up)
     [ $# -eq 2 ] || usage
