@@ -51,6 +51,9 @@ def of_backup(
         )
         if own and own != below:
             found[key] = own
+    if environment["database"]["external"]["host"]:
+        # Here it has no server of its own that could have a size.
+        found.pop("database", None)
     return _fit(found, contact, same_owner=same_owner)
 
 

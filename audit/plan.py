@@ -20,6 +20,8 @@ from stacks.quantities import parse_bytes
 # A change of one of these replaces or moves data. Sizes may grow, never shrink.
 _DANGEROUS = ("objects.namespace.metadata.name",)
 _DANGEROUS_ENDINGS = (".storageClass", ".accessMode")
+# Set or emptied, it leaves the data where it is and begins an empty shop.
+_DATABASE = "release.values.database.external.host"
 _SIZES = ("release.values.uploads.size", "release.values.database.storage.size")
 
 # How the release's values and objects read to people: shorter, and without what only the platform knows.
@@ -202,6 +204,8 @@ def _readable(path: str) -> str:
 def _endangers(path: str, was: Any, becomes: Any) -> bool:
     if path in _DANGEROUS or path.endswith(_DANGEROUS_ENDINGS):
         return True
+    if path == _DATABASE:
+        return bool(was) != bool(becomes)
     if path in _SIZES:
         return becomes is None or (was is not None and parse_bytes(str(becomes)) < parse_bytes(str(was)))
     return False

@@ -24,7 +24,9 @@ _GATEWAY_API: Final = "gateway.networking.k8s.io"
 def storage(cluster: Cluster, settings: Settings, values: Mapping[str, Any]) -> Iterator[Check]:
     """Yield whether each storage class of the values is there."""
     classes = cluster.storage_classes()
-    wanted = {values["uploads"]["storageClass"], values["database"]["storage"]["storageClass"]}
+    wanted = {values["uploads"]["storageClass"]}
+    if not values["database"]["external"]["host"]:
+        wanted.add(values["database"]["storage"]["storageClass"])
     for name in sorted(wanted - {""}):
         if name in classes:
             yield Check("storage class", "ok", name)

@@ -27,9 +27,14 @@ from stacks.quantities import format_bytes, format_cpu_millis, parse_bytes, pars
 ROOT: Final = Path(__file__).parents[1]
 README: Final = "charts/store/README.md"
 ISSUERS: Final = "docs/cluster/cluster-issuers.yaml"
-ENVIRONMENTS: Final = ("prod", "local")
 BEGIN: Final = "<!-- begin of the quota that `make docs` writes -->"
 END: Final = "<!-- end of the quota -->"
+# Each with the values that lie over those of the environment.
+VARIANTS: Final[Sequence[tuple[str, str, Mapping[str, Any]]]] = (
+    ("prod", "", {}),
+    ("prod", " with one [database server](../../docs/database.md) for all", {"database": {"external": {"host": "db"}}}),
+    ("local", "", {}),
+)
 # What the complete store has switched on, so that each template counts.
 FEATURES: Final = "tests/posture/features.yaml"
 
@@ -155,7 +160,7 @@ def table(root: Path, helm: Path) -> str:
     store = Store(id="s", name="s", owner="o", cell="01", title="t", admin_email="a@example.com")
     version = program_groups.VERSIONS["kube-apiserver"].removeprefix("v")
     parts = []
-    for environment in ENVIRONMENTS:
+    for environment, variant, overlay in VARIANTS:
         command = [
             str(helm),
             "template",
@@ -166,23 +171,25 @@ def table(root: Path, helm: Path) -> str:
             "--values",
             "-",
         ]
-        values = json.dumps(complete_values(root, environment, store))
+        values = json.dumps(merge(complete_values(root, environment, store), overlay))
         rendered = subprocess.run(command, input=values, capture_output=True, text=True, check=True).stdout
         objects = [o for o in YAML(typ="safe").load_all(rendered) if o]
         quota = settings.load(root, environment).quota
         parts.append(
-            _markdown(environment, rows(objects, solver_of(root / ISSUERS), store.id), quota.cpu, quota.memory)
+            _markdown(
+                f"`{environment}`{variant}", rows(objects, solver_of(root / ISSUERS), store.id), quota.cpu, quota.memory
+            )
         )
     return "\n\n".join(parts)
 
 
-def _markdown(environment: str, parts: Sequence[Row], cpu: str, memory: str) -> str:
-    lines = [f"| `{environment}`: CPU / memory | pods | requests of each | limits of each |", "|---|---|---|---|"]
+def _markdown(name: str, parts: Sequence[Row], cpu: str, memory: str) -> str:
+    lines = [f"| {name}: CPU / memory | pods | requests of each | limits of each |", "|---|---|---|---|"]
     for row in parts:
         count = "on a person's word" if row.suspended else f"{row.pods} + {row.surge}" if row.surge else str(row.pods)
         lines.append(f"| {row.name} | {count} | {row.requests} | {row.limits} |")
-    for name, (pods, requests, limits) in totals(parts).items():
-        lines.append(f"| **{name}** | {pods} | **{requests}** | **{limits}** of {cpu} / {memory} |")
+    for moment, (pods, requests, limits) in totals(parts).items():
+        lines.append(f"| **{moment}** | {pods} | **{requests}** | **{limits}** of {cpu} / {memory} |")
     return "\n".join(lines)
 
 

@@ -90,6 +90,8 @@ class Surroundings:
     cluster_cidrs: Sequence[str] = ()
     destinations: Sequence[Destination] = ()
     """Where a shop's webhooks and mail go, besides HTTPS to public addresses."""
+    database: Destination | None = None
+    """The database server that stores share; None: each has its own."""
 
 
 def namespace(store_id: str, labels: Mapping[str, str]) -> Object:
@@ -167,6 +169,10 @@ def network_policies(
     if surroundings.ingress_labels:
         controller["podSelector"] = {"matchLabels": dict(surroundings.ingress_labels)}
     ingress_controller = [controller, *_blocks(surroundings.ingress_cidrs)]
+    # Whom WordPress and backups ask for data. A store without a server of its own has no pod that `mariadb` means.
+    database = {"to": [mariadb], "ports": [_tcp(MARIADB_PORT)]}
+    if surroundings.database is not None:
+        database = door_to(surroundings.database, surroundings)
     dns = dns_peers(surroundings)
     dns_ports = [{"protocol": protocol, "port": port} for port in surroundings.dns_ports for protocol in ("UDP", "TCP")]
     specs: dict[str, Object] = {
@@ -181,7 +187,7 @@ def network_policies(
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"from": ingress_controller, "ports": [_tcp(WORDPRESS_PORT)]}],
             "egress": [
-                {"to": [mariadb], "ports": [_tcp(MARIADB_PORT)]},
+                database,
                 door_to(Destination(HTTPS_PORT), surroundings),
                 *(door_to(destination, surroundings) for destination in surroundings.destinations),
             ],
@@ -196,7 +202,7 @@ def network_policies(
             **backup,
             "policyTypes": ["Ingress", "Egress"],
             "egress": [
-                {"to": [mariadb], "ports": [_tcp(MARIADB_PORT)]},
+                database,
                 *([door_to(repository, surroundings)] if repository else []),
             ],
         },

@@ -6,6 +6,7 @@ No engine and no cluster: the gate plans with the very same data that the progra
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -43,7 +44,11 @@ class Plans:
         self._chart_digest = chart_digest(root / CHART)
         if settings.webhook_receiver is not None:
             self._values["webhooks"]["receiverUrl"] = settings.webhook_receiver.url
-        self._surroundings = replace(settings.surroundings, destinations=destinations(settings, self._values))
+        self._surroundings = replace(
+            settings.surroundings,
+            destinations=destinations(settings, self._values),
+            database=database_of(settings, self._values),
+        )
 
     def of(self, manifest: Manifest) -> dict[str, DesiredStore]:
         """Return every store of a manifest that is not to go, by its id."""
@@ -115,13 +120,46 @@ def repository_of(settings: Settings, values: Mapping[str, Any]) -> Destination 
                 "remove it, or name the other place in backup.repository.url of the values",
             )
         return Destination(port, naming.PLATFORM_NAMESPACE, backup_server.LABELS)
-    if reach is None and (url.hostname or "").endswith((".svc", ".svc.cluster.local")):
-        raise ManifestError(
-            settings_file(settings.environment),
-            f"backup.repository.url {address} is inside of the cluster, and a policy cannot name a Service",
-            "name `namespace`, `labels` and `port` of its pods in stores:backupRepository",
-        )
+    if reach is None:
+        _refuse_hidden(settings, "backupRepository", f"backup.repository.url {address}", url.hostname or "")
     return (reach or Reach()).destination(port)
+
+
+def database_of(settings: Settings, values: Mapping[str, Any]) -> Destination | None:
+    """Return where the database server is that stores with these values share; None where each has its own.
+
+    Raises ManifestError where the settings do not say where that is.
+    """
+    external, reach = values["database"]["external"], settings.database_server
+    host = str(external["host"])
+    if not host:
+        if reach is not None:
+            raise ManifestError(
+                settings_file(settings.environment),
+                "stores:databaseServer would do nothing: database.external.host of the values is empty",
+                "remove it, or name the server there",
+            )
+        return None
+    if reach is None:
+        _refuse_hidden(settings, "databaseServer", f"database.external.host {host}", host)
+    return (reach or Reach()).destination(int(external["port"]))
+
+
+def _refuse_hidden(settings: Settings, key: str, what: str, host: str) -> None:
+    """Raise ManifestError for a host that is surely not public: no policy that opens public addresses leads there."""
+    where = settings_file(settings.environment)
+    if host.endswith((".svc", ".svc.cluster.local")):
+        raise ManifestError(
+            where,
+            f"{what} is inside of the cluster, and a policy cannot name a Service",
+            f"name `namespace`, `labels` and `port` of its pods in stores:{key}",
+        )
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return  # a name, which may lead anywhere
+    if not address.is_global:
+        raise ManifestError(where, f"{what} is not public", f"name its range in `cidrs` of stores:{key}")
 
 
 def on_our_server(values: Mapping[str, Any]) -> bool:
@@ -181,6 +219,7 @@ def caps(root: Path, settings: Settings) -> Caps:
         wp_content=values["wpContent"]["mode"],
         beside=_beside(values),
         per_web_pod=_amounts([values["cron"]["resources"]["limits"]]),
+        database_server=values["database"]["external"]["host"] or None,
     )
 
 
@@ -202,7 +241,7 @@ def _amounts(running: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def sizes_in(values: Mapping[str, Any]) -> Sizes:
-    """Return the sizes that a release's values come to, by the manifest's keys."""
+    """Return the sizes that a release's values come to, by the manifest's keys: those of what it has of its own."""
     web, database = values["web"]["resources"]["limits"], values["database"]["resources"]["limits"]
     sizes: dict[SizeKey, int] = {
         "web.cpu": parse_cpu_millis(str(web["cpu"])),
@@ -212,6 +251,8 @@ def sizes_in(values: Mapping[str, Any]) -> Sizes:
         "database.storage": parse_bytes(str(values["database"]["storage"]["size"])),
         "uploads.storage": parse_bytes(str(values["uploads"]["size"])),
     }
+    if values["database"]["external"]["host"]:
+        return {key: size for key, size in sizes.items() if not key.startswith("database.")}
     return sizes
 
 

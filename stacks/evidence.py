@@ -47,6 +47,17 @@ class Evidence:
     logs: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     unreadable: Sequence[str] = ()
 
+    @property
+    def has_own_database(self) -> bool:
+        """Whether the store is to have a MariaDB of its own, by what its web pods are told: not `host:port`."""
+        for workload in self.workloads:
+            pod = ((workload.get("spec") or {}).get("template") or {}).get("spec") or {}
+            for container in pod.get("containers") or ():
+                for variable in container.get("env") or ():
+                    if variable.get("name") == "WORDPRESS_DB_HOST":
+                        return ":" not in str(variable.get("value"))
+        return True
+
 
 def gather(api_client: Any, namespace: str, host: str | None, *, logs: bool = True) -> Evidence:
     """Return what there is to know of the store in `namespace`, whose shop is at `host`."""

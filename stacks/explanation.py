@@ -319,6 +319,8 @@ def _release(evidence: Evidence) -> Iterator[Cause]:
         return
     kinds = {workload["kind"] for workload in evidence.workloads}
     for kind, what in (("Deployment", "web pods"), ("StatefulSet", "database")):
+        if kind == "StatefulSet" and not evidence.has_own_database:
+            continue
         if kind not in kinds and "workloads" not in str(evidence.unreadable):
             yield Cause(1, f"the {kind} of its {what} is gone", "somebody deleted it; `stores up` makes it again")
     if evidence.release is not None and evidence.release.startswith("pending"):

@@ -107,6 +107,7 @@ def load(root: Path, environment: str, caps: Caps) -> Manifest:
             *([] if owner_names is None else rules.owner_problems(drafts, owner_names, document)),
             *rules.domain_problems(drafts, caps.host_domain, document),
             *rules.size_problems(drafts, caps, document, environment),
+            *rules.database_problems(drafts, caps, document),
         ]
 
     stores_file, stores_problems = _checked(stores_document, environment, StoresFile, stores_rules)

@@ -51,6 +51,8 @@ class Caps:
     """The environment's, for blocks that name no other."""
     beside: Mapping[str, int] = field(default_factory=dict)
     per_web_pod: Mapping[str, int] = field(default_factory=dict)
+    database_server: str | None = None
+    """The host of the server that all stores share; None: each has its own, whose size a block may name."""
 
     def web_pods(self, wp_content: str | None) -> int:
         """Return how many web pods a store has while it is updated.
@@ -217,6 +219,19 @@ def size_problems(drafts: Iterable[Draft], caps: Caps, document: YamlDocument, e
     """Return a problem for every store that wants more of something than one store may have."""
     return [
         problem for draft in drafts for kind in _SUMS for problem in _over_cap(draft, kind, caps, document, environment)
+    ]
+
+
+def database_problems(drafts: Iterable[Draft], caps: Caps, document: YamlDocument) -> list[Problem]:
+    """Return a problem for every size of a database that the store does not have."""
+    if caps.database_server is None:
+        return []
+    what = f"would do nothing: the stores' databases are on {caps.database_server}"
+    return [
+        Problem(document.at((*draft.path, *key.split("."))), f"{draft.label}: {key} {what}", "remove it")
+        for draft in drafts
+        for key in draft.sizes
+        if key.startswith("database.")
     ]
 
 

@@ -27,6 +27,7 @@ _STRUCTURED: Final = frozenset(
         "admins",
         "backupRepository",
         "clusterCidrs",
+        "databaseServer",
         "dnsCidrs",
         "dnsPorts",
         "ingressCidrs",
@@ -141,6 +142,8 @@ class Settings(BaseModel):
     """Where shops tell of changed products; None: nowhere. See docs/events.md."""
     mail_server: Reach | None = None
     """Where the server of the values' `mail.smtp.host` is; None is a public address."""
+    database_server: Reach | None = None
+    """Where the server of the values' `database.external.host` is; None is a public address. See docs/database.md."""
     sandbox_woocommerce: str | None = None
     sandbox_storefront: str | None = None
     """A folder or zip archive with the real WooCommerce or Storefront, relative to the project's root: the sandbox puts

@@ -50,11 +50,14 @@ def read_live(
 
 
 def lacks_workloads(evidence: Evidence) -> bool:
-    """Return whether somebody has removed the web pods' Deployment or the database's StatefulSet, or scaled it to 0."""
+    """Return whether somebody has removed the web pods' Deployment or the database's StatefulSet, or scaled it to 0.
+
+    A store whose database is on a server that many share has no StatefulSet.
+    """
     if any(what.startswith(("deployments", "statefulsets")) for what in evidence.unreadable):
         return False
     kinds = {found["kind"] for found in evidence.workloads if (found.get("spec") or {}).get("replicas", 1) != 0}
-    return not kinds >= {"Deployment", "StatefulSet"}
+    return not kinds >= ({"Deployment", "StatefulSet"} if evidence.has_own_database else {"Deployment"})
 
 
 def blocked(evidence: Evidence) -> str | None:

@@ -97,6 +97,13 @@ def test_what_a_block_left_to_the_environment_is_left_to_it_again(
     }
 
 
+def test_a_copy_where_stores_share_a_database_server_has_no_size_of_one() -> None:
+    shared = merge(VALUES, {"database": {"external": {"host": "db.example.com"}}})
+    found = copies.of_backup(merge(VALUES, store_values(WHOLE)), shared, CONTACT, same_owner=True)
+    assert "database" not in found
+    assert "web" in found
+
+
 def test_a_default_that_has_moved_on_since_is_what_it_was_for_the_copy() -> None:
     values = merge(VALUES, store_values(WHOLE))
     now = merge(VALUES, {"image": {"tag": "8.0.0-php8.5-apache"}, "uploads": {"size": "9Gi"}})

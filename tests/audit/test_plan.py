@@ -79,6 +79,27 @@ def test_another_storage_class_endangers_data() -> None:
     assert [change.danger for change in plan.changes(store().to_dict(), after)] == [True]
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes", "danger"),
+    [
+        (None, "", False),
+        (None, "db.example.com", True),
+        ("", "db.example.com", True),
+        ("db.example.com", "", True),
+        ("db.example.com", "restored.example.com", False),
+    ],
+)
+def test_an_own_database_and_a_shared_one_do_not_take_each_others_place(
+    was: str | None, becomes: str, *, danger: bool
+) -> None:
+    def of(host: str | None) -> DesiredStore:
+        external = {} if host is None else {"external": {"host": host}}
+        return store(database={"storage": {"size": "1Gi"}, **external})
+
+    (change,) = plan.changes(of(was).to_dict(), of(becomes))
+    assert (change.path, change.danger) == ("database.external.host", danger)
+
+
 def test_another_namespace_endangers_data() -> None:
     before = deepcopy(store().to_dict())
     before["objects"]["namespace"]["metadata"]["name"] = "store-other"

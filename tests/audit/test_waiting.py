@@ -253,6 +253,16 @@ def test_what_somebody_removed_of_a_release_is_noticed(workloads: list[tuple[str
     )
 
 
+@pytest.mark.parametrize(
+    ("host", "lacks"), [("db.example.com:3306", False), ("10.0.0.7:3307", False), ("tea-x7k2m-mariadb", True)]
+)
+def test_a_store_whose_database_is_on_a_shared_server_lacks_no_statefulset(host: str, *, lacks: bool) -> None:
+    env = [{"name": "A", "valueFrom": {}}, {"name": "WORDPRESS_DB_HOST", "value": host}]
+    template = {"spec": {"containers": [{"name": "wordpress", "env": env}]}}
+    deployment = {"kind": "Deployment", "metadata": {"name": "tea"}, "spec": {"replicas": 1, "template": template}}
+    assert repair.lacks_workloads(Evidence(namespace={}, workloads=[deployment])) is lacks
+
+
 def web(*nodes: str | None) -> Evidence:
     """Return a web Deployment with pods on these nodes; None is a pod that no node takes."""
     pods = [

@@ -30,11 +30,12 @@ class Rendered:
 
     text: str
     objects: Sequence[Object]
+    release: str = RELEASE
 
     def one(self, kind: str, name: str) -> Object:
         """Return the object of this kind whose name is the release's and `name`."""
-        found = [o for o in self.objects if o["kind"] == kind and o["metadata"]["name"] == f"{RELEASE}-{name}"]
-        assert len(found) == 1, f"{len(found)} objects are {kind} {RELEASE}-{name}, in {self.names()}"
+        found = [o for o in self.objects if o["kind"] == kind and o["metadata"]["name"] == f"{self.release}-{name}"]
+        assert len(found) == 1, f"{len(found)} objects are {kind} {self.release}-{name}, in {self.names()}"
         return found[0]
 
     def names(self) -> set[tuple[str, str]]:
@@ -79,7 +80,7 @@ class Chart:
         result = self._template(values or {}, files, release)
         assert result.returncode == 0, result.stderr
         objects = [o for o in yaml.load_all(result.stdout, Loader=yaml.CSafeLoader) if o]
-        return Rendered(result.stdout, objects)
+        return Rendered(result.stdout, objects, release)
 
     def refusal(self, values: Mapping[str, Any], *, release: str = RELEASE) -> str:
         """Return what Helm says when it refuses to render these values."""

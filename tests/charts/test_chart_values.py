@@ -64,6 +64,7 @@ OTHER: Mapping[str, Any] = {
 TLS_ON = {"scheme": "https", "port": 443, "tls": {"enabled": True, "secretName": "own"}}
 RECEIVER = {"receiverUrl": "https://receiver.example.com"}
 SMTP = {"host": "smtp.example.com", "user": "shop", "existingSecret": "smtp"}
+SERVER = {"host": "db.example.com"}
 ROUTE = {"ingress": {"kind": "HTTPRoute"}}
 ARCHIVE = {"version": "1", "url": "https://example.com/b.zip", "sha256": "2" * 64}
 
@@ -83,6 +84,8 @@ NEEDS: Mapping[str, Mapping[str, Any]] = {
     },
     "mail.smtp.ca.configMap": {"mail": {"smtp": SMTP}},
     "mail.smtp.ca.key": {"mail": {"smtp": SMTP | {"ca": {"configMap": "authorities"}}}},
+    **{f"database.external.{key}": {"database": {"external": SERVER}} for key in ("port", "ca.configMap", "ca.secret")},
+    "database.external.ca.key": {"database": {"external": SERVER | {"ca": {"configMap": "authorities"}}}},
     "gateway.parentRefs": ROUTE,
     **{
         ".".join(path): {"backup": {"enabled": True}} for path in LEAVES if path[0] == "backup" and path[1] != "enabled"
@@ -159,6 +162,12 @@ def test_a_value_that_is_taken_away_is_refused_by_name(chart: Chart, path: tuple
         ("database.maxConnections", [10, 10000], [9, 10001]),
         ("database.innodbBufferPoolSizeMib", [0, 16, 65536], [15, 65537]),
         ("database.name", ["wp_1"], ["", "1wp", "wp-1", "x`; DROP", "a" * 65]),
+        (
+            "database.external.host",
+            ["", "db", "db-1.example.com", "10.0.0.7"],
+            ["a:3306", "-a", "a_b", "a b", "https://a"],
+        ),
+        ("database.external.port", [1, 65535], [0, 65536, "3306"]),
         ("database.user", ["wp"], ["", "root", "mysql", "healthcheck", "a" * 33]),
         ("store.title", ["x", "x" * 200, "T'é\"a"], ["", "x" * 201, "two\nlines"]),
         ("store.adminUser", ["admin", "a.b@c"], ["", "a b", "x'", "a" * 61]),
@@ -318,6 +327,17 @@ def test_values_are_refused_from_their_bounds_on(
             (
                 "themes[0].slug: storefront has a value of its own; "
                 "set storefront.version, storefront.url and storefront.sha256 instead"
+            ),
+        ),
+        (
+            {"database": {"external": SERVER | {"ca": {"configMap": "a", "secret": "b"}}}},
+            'database.external.ca: both configMap "a" and secret "b"; keep one of them',
+        ),
+        (
+            {"database": {"external": {"ca": {"secret": "b"}}}},
+            (
+                "database.external.ca: set, but database.external.host is empty, so it would do nothing; "
+                "set database.external.host, or empty it"
             ),
         ),
         (

@@ -137,6 +137,25 @@ def test_only_the_controllers_own_pods_are_admitted_where_the_settings_name_thei
         ]
 
 
+def test_where_stores_share_a_server_wordpress_and_backups_reach_that_instead_of_a_mariadb_of_their_own() -> None:
+    server = objects.Destination(3307, "databases", {"app": "mariadb"})
+    plain = objects.network_policies(STORE, Surroundings(), LABELS)
+    found = objects.network_policies(STORE, Surroundings(database=server), LABELS)
+    assert {name for name in found if found[name] != plain[name]} == {"wordpress", "backup"}
+    for name in ("wordpress", "backup"):
+        before, after = plain[name]["spec"]["egress"], found[name]["spec"]["egress"]
+        assert after[1:] == before[1:]
+        assert after[0] == {
+            "to": [
+                {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "databases"}},
+                    "podSelector": {"matchLabels": {"app": "mariadb"}},
+                }
+            ],
+            "ports": [{"protocol": "TCP", "port": 3307}],
+        }
+
+
 def test_a_name_server_elsewhere_is_reached_where_the_settings_say() -> None:
     surroundings = Surroundings(dns_ports=(53, 5353), dns_cidrs=("169.254.20.10/32",))
     (rule,) = objects.network_policies(STORE, surroundings, LABELS)["dns"]["spec"]["egress"]

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,9 @@ class DatabaseServer:
     folder: Path
     network: Network
     root_password: str = field(default_factory=lambda: secrets.token_hex(8))
+    arguments: Sequence[str] = ()
+    """What the server is started with beside what every test needs."""
+    own_mounts: Sequence[Mount] = ()
     _process: Contained | None = None
 
     def start(self) -> None:
@@ -47,7 +50,12 @@ class DatabaseServer:
         log = self.folder / "log"
         with log.open("ab") as output:
             self._process = self.image.start(
-                _SERVE, user=USER, mounts=mounts, environment=settings, network=self.network, output=output
+                [*_SERVE, *self.arguments],
+                user=USER,
+                mounts=[*mounts, *self.own_mounts],
+                environment=settings,
+                network=self.network,
+                output=output,
             )
         await_ready(self._process, self._answers, log)
 
@@ -66,7 +74,7 @@ class DatabaseServer:
     def connect(self, database: str | None = None) -> pymysql.Connection[pymysql.cursors.Cursor]:
         """Return a connection as the administrator, which commits each statement."""
         return pymysql.connect(
-            unix_socket=str(self._socket), user="root", password=self.root_password, database=database, autocommit=True
+            unix_socket=str(self.socket), user="root", password=self.root_password, database=database, autocommit=True
         )
 
     def query(self, statement: str, *arguments: object, database: str | None = None) -> list[tuple[Any, ...]]:
@@ -85,14 +93,15 @@ class DatabaseServer:
             return list(cursor.fetchall())
 
     @property
-    def _socket(self) -> Path:
+    def socket(self) -> Path:
+        """Where the administrator comes in."""
         return self.folder / "run-mysqld/mysqld.sock"
 
     def _answers(self) -> bool:
         try:
             # Not by PyMySQL, which leaves its socket open when it cannot connect.
             with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(str(self._socket))
+                probe.connect(str(self.socket))
             # The server that the entrypoint starts to make the root account does not listen on the network.
             return self.query("SELECT @@skip_networking") == [(0,)]
         except (OSError, pymysql.Error):

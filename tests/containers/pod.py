@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.charts.rendering import RELEASE, Rendered
+from tests.charts.rendering import Rendered
 
 from .database import DatabaseServer, await_ready
 from .image import Contained, Done, Image, Mount
@@ -54,6 +54,8 @@ class Shop:
     """What a test puts into every container beside what the chart does."""
     config_maps: dict[str, Mapping[str, str]] = field(default_factory=dict)
     """ConfigMaps that are not the chart's own, by name."""
+    elsewhere: bool = False
+    """Whether the database is where the chart says, with the names of the chart."""
 
     @classmethod
     def new(
@@ -100,7 +102,7 @@ class Shop:
 
     def volume(self, claim: str) -> Path:
         """Return the folder of a volume that outlives pods, by the end of its claim's name."""
-        return self.folder / "claims" / f"{RELEASE}-{claim}"
+        return self.folder / "claims" / f"{self.rendered.release}-{claim}"
 
     def pod(self, rendered: Rendered | None = None) -> Pod:
         """Return a new web pod, with empty folders, of the chart as it is or as given."""
@@ -172,8 +174,10 @@ class Pod:
             command = ["/bin/bash", "-c", script]
         folder = container.get("workingDir") or own["WorkingDir"]
         environment = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
-        environment |= {"WORDPRESS_DB_HOST": "127.0.0.1", "WORDPRESS_DB_NAME": self.shop.database}
-        environment |= {"WORDPRESS_DB_USER": self.shop.database, **variables}
+        if not self.shop.elsewhere:
+            environment |= {"WORDPRESS_DB_HOST": "127.0.0.1", "WORDPRESS_DB_NAME": self.shop.database}
+            environment |= {"WORDPRESS_DB_USER": self.shop.database}
+        environment |= variables
         return self.shop.image.start(
             ["/bin/bash", "-c", f'cd {folder} && exec "$@"', "container", *command], user=WEB_USER,
             mounts=[*self._mounts(container), *self.shop.own_mounts], environment=environment,
@@ -298,7 +302,7 @@ class Pod:
         return {}
 
     def _config_map(self, name: str) -> Mapping[str, str]:
-        data: Mapping[str, str] = self.rendered.one("ConfigMap", name.removeprefix(f"{RELEASE}-"))["data"]
+        data: Mapping[str, str] = self.rendered.one("ConfigMap", name.removeprefix(f"{self.rendered.release}-"))["data"]
         return data
 
     def remove(self) -> None:

@@ -186,6 +186,48 @@ def test_a_private_object_store_is_opened_for_the_stores_backups_alone() -> None
     }
 
 
+def shared(host: str, where: Any = None, port: int = 3306) -> tuple[settings.Settings, dict[str, Any]]:
+    """Return settings and values of an environment whose stores share a database server."""
+    values = desired.environment_values(ROOT, "prod")
+    values["database"]["external"] |= {"host": host, "port": port}
+    config = settings.parse(settings.config_of(ROOT, "prod"), "here")
+    return config.model_copy(update={"database_server": None if where is None else Reach(**where)}), values
+
+
+@pytest.mark.parametrize(
+    ("host", "where", "expected"),
+    [
+        ("", None, None),
+        ("db.example.com", None, Destination(3307)),
+        ("203.0.114.7", None, Destination(3307)),
+        ("db.example.com", {"cidrs": ("10.20.0.0/28",)}, Destination(3307, cidrs=("10.20.0.0/28",))),
+        ("10.20.0.4", {"cidrs": ("10.20.0.4/32",)}, Destination(3307, cidrs=("10.20.0.4/32",))),
+        ("db.databases.svc", PODS, Destination(9000, "storage", {"app": "minio"})),
+    ],
+)
+def test_the_database_server_is_reached_where_the_settings_say_it_is(host: str, where: Any, expected: Any) -> None:
+    assert desired.database_of(*shared(host, where, 3307)) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "where", "problem"),
+    [
+        ("db.databases.svc", None, "is inside of the cluster, and a policy cannot name a Service; name `namespace`"),
+        ("10.20.0.4", None, "database.external.host 10.20.0.4 is not public; name its range in `cidrs` of stores:data"),
+        ("", PODS, "stores:databaseServer would do nothing: database.external.host of the values is empty; remove it"),
+    ],
+)
+def test_a_database_server_that_no_policy_could_name_is_refused(host: str, where: Any, problem: str) -> None:
+    with pytest.raises(ManifestError) as raised:
+        desired.database_of(*shared(host, where))
+    assert problem in str(raised.value)
+
+
+def test_a_shared_server_counts_against_no_store_and_cannot_be_sized_by_one() -> None:
+    _, values = shared("db.example.com")
+    assert {key for key in desired.sizes_in(values) if key.startswith("database.")} == set()
+
+
 def test_where_and_how_a_store_sells_arrives_and_the_environments_choice_stays_otherwise(plans: Plans) -> None:
     own = Package(slug="own", version="1.0", url="https://example.com/own.zip", sha256="a" * 64)
     found = values(plans, country="DE:DE-BE", locale="de_DE", plugins=(own,), themes=(own,), wp_content="persistent")

@@ -199,6 +199,13 @@ def test_what_somebody_has_deleted_is_named() -> None:
     assert "its namespace is being deleted" in first(seen(namespace={"metadata": {"deletionTimestamp": "now"}}))
 
 
+def test_a_store_whose_database_is_on_a_shared_server_misses_no_statefulset() -> None:
+    assert "the StatefulSet of its database is gone" in first(seen(workloads=WORKLOADS[:1]))
+    env = [{"name": "WORDPRESS_DB_HOST", "value": "db.example.com:3306"}]
+    spec = {"replicas": 1, "template": {"spec": {"containers": [{"env": env}]}}}
+    assert "StatefulSet" not in str(causes(seen(workloads=[{**WORKLOADS[0], "spec": spec}])))
+
+
 def test_a_release_that_a_killed_run_left_pending_is_told() -> None:
     assert "stuck in pending-upgrade" in first(seen(release="pending-upgrade"))
 

@@ -350,6 +350,17 @@ def test_sizes_stop_at_the_cap_alone_and_together(write, sizes: str, expected: s
         assert expected in problem_of(root)
 
 
+def test_a_block_cannot_size_a_database_that_all_stores_share(write) -> None:
+    root = write(f"{GOOD}    database: {{cpu: 300m, storage: 2Gi}}\n")
+    good(root)
+    caps = Caps(CAPS.cpu_millis, CAPS.memory_bytes, CAPS.storage_bytes, database_server="db.example.com")
+    told = "would do nothing: the stores' databases are on db.example.com; remove it"
+    found = problems(root, caps)
+    assert [f"database.{key} {told}" in problem for key, problem in zip(("cpu", "storage"), found, strict=True)] == [
+        True, True,
+    ]  # fmt: skip
+
+
 def test_what_a_block_leaves_out_counts_with_the_values_default(write) -> None:
     root = write(f"{GOOD}    web: {{memory: 1536Mi}}\n")
     good(root)

@@ -122,6 +122,7 @@ def test_the_projects_config_schema_says_what_the_settings_say() -> None:
         "stores:webhookReceiver",
         "stores:mailServer",
         "stores:backupRepository",
+        "stores:databaseServer",
         "stores:sandboxWoocommerce",
         "stores:sandboxStorefront",
     }

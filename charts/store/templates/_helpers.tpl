@@ -113,6 +113,7 @@ paths:
 - name: platform
   mountPath: /etc/store/platform
   readOnly: true
+{{- include "store.databaseCaMount" . }}
 {{- if and .Values.webhooks.receiverUrl .Values.webhooks.ca.configMap }}
 - name: webhook-ca
   mountPath: /etc/store/webhook-ca
@@ -189,11 +190,12 @@ seccompProfile:
      request, so that no secret is in the environment, where each child process would have it. */}}
 {{- define "store.wordpressEnv" -}}
 - name: WORDPRESS_DB_HOST
-  value: {{ include "store.mariadbName" . }}
+  value: {{ include "store.databaseAddress" . | quote }}
 - name: WORDPRESS_DB_NAME
-  value: {{ .Values.database.name }}
+  value: {{ include "store.databaseName" . | quote }}
 - name: WORDPRESS_DB_USER
-  value: {{ .Values.database.user }}
+  value: {{ include "store.databaseUser" . | quote }}
+{{- include "store.databaseCaEnv" . }}
 - name: WORDPRESS_DB_PASSWORD_FILE
   value: /etc/store/credentials/mariadb-password
 {{- range (include "store.saltKeys" . | fromJsonArray) }}
@@ -203,6 +205,9 @@ seccompProfile:
 - name: WORDPRESS_CONFIG_EXTRA
   value: |
     define('WP_HOME', '{{ include "store.url" . }}');
+    {{- if include "store.databaseCa" . }}
+    define('MYSQL_CLIENT_FLAGS', MYSQLI_CLIENT_SSL | MYSQLI_CLIENT_SSL_VERIFY_SERVER_CERT);
+    {{- end }}
     define('WP_SITEURL', '{{ include "store.url" . }}');
     define('DISABLE_WP_CRON', true);
     {{- if eq .Values.wpContent.mode "immutable" }}
@@ -214,6 +219,73 @@ seccompProfile:
     {{- if not .Values.web.externalRequests }}
     define('WP_HTTP_BLOCK_EXTERNAL', true);
     {{- end }}
+{{- end }}
+
+{{/* The database: the store's own server, or one that many stores share, where each has a database and a user of its own.
+     Their names come from the release's, so that no two stores can have the same. */}}
+{{- define "store.databaseAddress" -}}
+{{- $external := .Values.database.external -}}
+{{- if $external.host }}{{ printf "%s:%d" $external.host (int $external.port) }}{{ else }}{{ include "store.mariadbName" . }}{{ end }}
+{{- end }}
+
+{{- define "store.databaseName" -}}
+{{- if .Values.database.external.host }}{{ replace "-" "_" .Release.Name }}{{ else }}{{ .Values.database.name }}{{ end }}
+{{- end }}
+
+{{- define "store.databaseUser" -}}
+{{- if .Values.database.external.host }}{{ replace "-" "_" .Release.Name }}{{ else }}{{ .Values.database.user }}{{ end }}
+{{- end }}
+
+{{/* Whether the server's certificate is verified: `true`, or nothing. */}}
+{{- define "store.databaseCa" -}}
+{{- with .Values.database.external }}{{ if and .host (or .ca.configMap .ca.secret) }}true{{ end }}{{ end -}}
+{{- end }}
+
+{{/* Where set, no script connects but by TLS to a server whose certificate this authority has signed, by the right name. */}}
+{{- define "store.databaseCaEnv" -}}
+{{- if include "store.databaseCa" . }}
+- name: DATABASE_CA
+  value: /etc/store/database-ca/ca.crt
+{{- end }}
+{{- end }}
+
+{{- define "store.databaseCaMount" -}}
+{{- if include "store.databaseCa" . }}
+- name: database-ca
+  mountPath: /etc/store/database-ca
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "store.databaseCaVolume" -}}
+{{- if include "store.databaseCa" . }}
+{{- with .Values.database.external.ca }}
+- name: database-ca
+  {{- if .configMap }}
+  configMap:
+    name: {{ .configMap }}
+  {{- else }}
+  secret:
+    secretName: {{ .secret }}
+    defaultMode: 0440
+  {{- end }}
+    items:
+      - key: {{ .key }}
+        path: ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* PHP's streams know one file of authorities; WordPress connects by it. The install makes it of the public ones and the
+     database's. Call with (dict "root" $ "readOnly" true). */}}
+{{- define "store.authoritiesMount" -}}
+{{- if include "store.databaseCa" .root }}
+- name: authorities
+  mountPath: /var/lib/store/authorities
+  {{- if .readOnly }}
+  readOnly: true
+  {{- end }}
+{{- end }}
 {{- end }}
 
 {{/* Keys of the credentials Secret that hold WordPress' keys and salts. */}}
@@ -252,12 +324,13 @@ imagePullSecrets:
 {{- end }}
 
 {{- define "store.backupDatabaseEnv" -}}
-- name: DATABASE_HOST
-  value: {{ include "store.mariadbName" . }}
+- name: DATABASE_ADDRESS
+  value: {{ include "store.databaseAddress" . | quote }}
 - name: DATABASE_NAME
-  value: {{ .Values.database.name }}
+  value: {{ include "store.databaseName" . | quote }}
 - name: DATABASE_USER
-  value: {{ .Values.database.user }}
+  value: {{ include "store.databaseUser" . | quote }}
+{{- include "store.databaseCaEnv" . }}
 {{- end }}
 
 {{- define "store.backupRepositoryEnv" -}}
@@ -323,6 +396,7 @@ imagePullSecrets:
       - key: backup-access
         path: backup-access
       {{- end }}
+{{- include "store.databaseCaVolume" . }}
 {{- with .Values.backup.repository.accessSecret }}
 - name: access
   secret:
@@ -383,6 +457,13 @@ imagePullSecrets:
 {{- $memory = .Values.database.resources.limits.memory }}
 {{- if lt (include "store.mebibytes" $memory | int) 192 }}
 {{- $problems = append $problems (printf "database.resources.limits.memory: %s is too little for MariaDB; set at least 192Mi" $memory) }}
+{{- end }}
+{{- $external := .Values.database.external }}
+{{- if and $external.ca.configMap $external.ca.secret }}
+{{- $problems = append $problems (printf "database.external.ca: both configMap %q and secret %q; keep one of them" $external.ca.configMap $external.ca.secret) }}
+{{- end }}
+{{- if and (not $external.host) (or $external.ca.configMap $external.ca.secret) }}
+{{- $problems = append $problems "database.external.ca: set, but database.external.host is empty, so it would do nothing; set database.external.host, or empty it" }}
 {{- end }}
 {{- $shutdown := .Values.web.shutdown }}
 {{- if lt (int $shutdown.graceSeconds) (add $shutdown.drainSeconds 10 | int) }}

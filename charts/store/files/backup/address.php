@@ -9,6 +9,8 @@
 
 declare(strict_types=1);
 
+require __DIR__ . '/server.php';
+
 const MAX_DEPTH = 400;
 const ROWS_AT_ONCE = 200;
 
@@ -333,7 +335,7 @@ function main(): void
     $about = json_decode(file_get_contents('/restore/data/store.json'), true, 8, JSON_THROW_ON_ERROR);
     mysqli_report(MYSQLI_REPORT_ERROR | MYSQLI_REPORT_STRICT);
     $password = secret('/etc/store/credentials/mariadb-password');
-    $db = new mysqli(getenv('DATABASE_HOST'), getenv('DATABASE_USER'), $password, getenv('DATABASE_NAME'));
+    $db = connect_to(getenv('DATABASE_ADDRESS'), getenv('DATABASE_USER'), $password, getenv('DATABASE_NAME'));
     $db->set_charset('utf8mb4');
     $new = getenv('STORE_URL');
     if ($about['url'] !== $new) {

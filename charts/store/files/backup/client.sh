@@ -5,8 +5,20 @@ client() {
   local password
   password=$(< /etc/store/credentials/mariadb-password)
   password=${password//\\/\\\\}
-  printf '[client]\nhost=%s\nuser=%s\npassword="%s"\nloose-skip-ssl-verify-server-cert\nloose-max-allowed-packet=256M\n' \
-    "$DATABASE_HOST" "$DATABASE_USER" "${password//\"/\\\"}"
+  printf '[client]\nhost=%s\nport=%s\nuser=%s\npassword="%s"\nloose-max-allowed-packet=256M\n' \
+    "${DATABASE_ADDRESS%:*}" "$(port)" "$DATABASE_USER" "${password//\"/\\\"}"
+  if [ -n "${DATABASE_CA:-}" ]; then
+    printf 'ssl-ca=%s\nssl-verify-server-cert\n' "$DATABASE_CA"
+  else
+    echo loose-skip-ssl-verify-server-cert
+  fi
+}
+
+port() {
+  case $DATABASE_ADDRESS in
+    *:*) echo "${DATABASE_ADDRESS##*:}" ;;
+    *) echo 3306 ;;
+  esac
 }
 
 fail() {

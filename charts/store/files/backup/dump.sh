@@ -7,7 +7,7 @@ umask 077
 tries=0
 until mariadb-admin --defaults-extra-file=<(client) --connect-timeout=5 ping > /dev/null 2> /tmp/said; do
   tries=$((tries + 1))
-  [ "$tries" -lt 12 ] || fail "MariaDB on $DATABASE_HOST: $(tr '\n' ' ' < /tmp/said)" 'see the log of its pod'
+  [ "$tries" -lt 12 ] || fail "MariaDB on $DATABASE_ADDRESS: $(tr '\n' ' ' < /tmp/said)" 'see the log of its pod'
   sleep 5
 done
 

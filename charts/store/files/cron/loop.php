@@ -12,6 +12,7 @@ declare(strict_types=1);
 require __DIR__ . '/problems.php';
 require __DIR__ . '/sender.php';
 require __DIR__ . '/child.php';
+require '/etc/store/install/server.php';
 
 const SETTINGS_FILE = '/etc/store/platform/settings.json';
 const PASSWORD_FILE = '/etc/store/credentials/mariadb-password';
@@ -27,6 +28,7 @@ const TASKS_LIMIT_S = 300;
 const QUEUE_LIMIT_S = 120;
 const STATE_INTERVAL_S = 60;
 const DISK_SAID_S = 60;
+const READ_TIMEOUT_S = 20;
 const UPLOADS_DIR = '/var/www/html/wp-content/uploads';
 const PURGE_INTERVAL_S = 3600;
 const NO_SUCH_TABLE = 1146;
@@ -52,12 +54,10 @@ function now_s(): float
 /** A connection to the shop's database, or null, which is a problem that is told. */
 function connect(Problems $problems): ?mysqli
 {
-    $db = mysqli_init();
-    $db->options(MYSQLI_OPT_CONNECT_TIMEOUT, 5);
-    // A database that hangs must not hang this loop as well.
-    $db->options(MYSQLI_OPT_READ_TIMEOUT, 20);
     $password = rtrim((string) @file_get_contents(PASSWORD_FILE), "\r\n");
-    @$db->real_connect(getenv('WORDPRESS_DB_HOST'), getenv('WORDPRESS_DB_USER'), $password, getenv('WORDPRESS_DB_NAME'));
+    [$address, $user, $name] = array_map(getenv(...), ['WORDPRESS_DB_HOST', 'WORDPRESS_DB_USER', 'WORDPRESS_DB_NAME']);
+    // A database that hangs must not hang this loop as well.
+    $db = connect_to($address, $user, $password, $name, READ_TIMEOUT_S);
     if ($db->connect_errno !== 0) {
         $problems->report('database', "MariaDB does not answer: {$db->connect_error}");
         return null;

@@ -11,7 +11,8 @@ final class Sender
 {
     public const TOPIC = 'action.store_product_change';
 
-    private const LOCK = 'store-outbox';
+    /** With the database's name, since a lock's name is the whole server's, which stores may share. */
+    private const LOCK = "CONCAT('store-outbox.', DATABASE())";
     private const BATCH = 50;
     private const CONNECT_S = 5;
     private const REQUEST_S = 15;
@@ -49,7 +50,7 @@ final class Sender
             return;
         }
         // Two web pods have two of these loops; a second sender would break the order.
-        $lock = $db->query("SELECT GET_LOCK('" . self::LOCK . "', 0)");
+        $lock = $db->query('SELECT GET_LOCK(' . self::LOCK . ', 0)');
         if ($lock === false || $lock->fetch_row()[0] !== '1') {
             return;
         }
@@ -62,7 +63,7 @@ final class Sender
                 }
             }
         } finally {
-            $db->query("SELECT RELEASE_LOCK('" . self::LOCK . "')");
+            $db->query('SELECT RELEASE_LOCK(' . self::LOCK . ')');
         }
     }
 

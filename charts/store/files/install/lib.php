@@ -5,7 +5,11 @@
 
 declare(strict_types=1);
 
+require_once __DIR__ . '/server.php';
+
 const INSTALL_DIR = __DIR__;
+/** With the database's name, since a lock's name is the whole server's, which stores may share. */
+const INSTALL_LOCK = "CONCAT('store-install.', DATABASE())";
 const CREDENTIALS_DIR = '/etc/store/credentials';
 const ADMIN_DIR = '/etc/store/admin';
 // EX_CONFIG of sysexits.h; stacks/explanation.py knows it.
@@ -79,15 +83,12 @@ function secret(string $path): string
 function connect_once(): mysqli
 {
     mysqli_report(MYSQLI_REPORT_OFF);
-    $db = mysqli_init();
-    $db->options(MYSQLI_OPT_CONNECT_TIMEOUT, 5);
-    @$db->real_connect(
+    return connect_to(
         getenv('WORDPRESS_DB_HOST'),
         getenv('WORDPRESS_DB_USER'),
         secret(CREDENTIALS_DIR . '/mariadb-password'),
         getenv('WORDPRESS_DB_NAME'),
     );
-    return $db;
 }
 
 /** Makes WordPress believe that it is asked for its own address, which it needs before it loads. */

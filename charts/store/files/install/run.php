@@ -41,8 +41,12 @@ function connect(int $deadline_s): mysqli
         if (in_array($db->connect_errno, [1044, 1045, 1049], true)) {
             refuse(
                 "MariaDB on $host refuses: {$db->connect_error}",
-                'its volume was made with other credentials; put back the mariadb-password of that time into the'
-                . ' credentials Secret, and database.name and database.user into the values',
+                settings()['ownDatabase']
+                    ? 'its volume was made with other credentials; put back the mariadb-password of that time into the'
+                    . ' credentials Secret, and database.name and database.user into the values'
+                    : 'make the database ' . getenv('WORDPRESS_DB_NAME') . ' there, and the user '
+                    . getenv('WORDPRESS_DB_USER') . ' with the mariadb-password of the credentials Secret;'
+                    . ' docs/database.md has the words',
             );
         }
         $waited_s = intdiv(hrtime(true) - $started, 1_000_000_000);
@@ -63,7 +67,7 @@ function connect(int $deadline_s): mysqli
 /** No other pod of this shop is installing, until this process ends or the connection does. */
 function lock(mysqli $db, int $deadline_s): void
 {
-    $result = $db->query("SELECT GET_LOCK('store-install', $deadline_s)");
+    $result = $db->query('SELECT GET_LOCK(' . INSTALL_LOCK . ", $deadline_s)");
     if ($result === false || $result->fetch_row()[0] !== '1') {
         refuse(
             "another pod has held the install lock for $deadline_s s",

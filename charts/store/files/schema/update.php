@@ -25,7 +25,7 @@ function run(string $script): ?string
 }
 
 $db = connected();
-$lock = query($db, "SELECT GET_LOCK('store-install', 0)");
+$lock = query($db, 'SELECT GET_LOCK(' . INSTALL_LOCK . ', 0)');
 if ($lock->fetch_row()[0] !== '1') {
     say('another pod sets itself up; the update waits for it');
     done();
