@@ -112,8 +112,19 @@ def test_the_workflow_may_only_read_and_ends_in_time() -> None:
     assert workflow["permissions"] == {"contents": "read"}
     assert set(workflow["on"]) == {"push", "workflow_dispatch"}, "no request of a fork reaches a runner's secrets"
     assert workflow["jobs"]["stores"]["timeout-minutes"] <= 60
-    assert all(re.search(r"@v\d+", step["uses"]) for step in steps() if "uses" in step)
+    assert workflow["defaults"]["run"]["shell"] == "bash", "without it there is no pipefail"
     assert "secrets." not in WORKFLOW.read_text()
+
+
+def test_what_others_wrote_is_named_so_that_they_cannot_change_it() -> None:
+    lines = [line.strip() for line in WORKFLOW.read_text().splitlines() if "uses: " in line]
+    by_tag = [line for line in lines if not re.search(r"uses: [\w/-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+$", line)]
+    assert by_tag == ["- uses: azure/setup-helm@v4"]
+    assert next(step for step in steps() if step.get("uses") == "azure/setup-helm@v4")["with"]["version"]
+    run = "\n".join(step["run"] for step in steps() if "run" in step).replace("\\\n", " ")
+    charts = [line for line in run.splitlines() if "helm upgrade" in line]
+    assert charts
+    assert all("--version " in line for line in charts)
 
 
 def test_every_command_of_the_workflow_exists() -> None:

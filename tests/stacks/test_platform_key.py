@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
+import re
 import stat
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,6 +38,28 @@ def key(tmp_path: Path) -> PlatformKey:
 def test_a_secret_is_the_documented_hmac_so_that_any_receiver_can_derive_it(key: PlatformKey) -> None:
     expected = hmac.new(bytes.fromhex(SECOND), b"webhook-secret:tea-x7k2m", hashlib.sha256).hexdigest()
     assert key.store_secrets(STORE, 2)["webhook-secret"] == expected
+
+
+def test_the_words_of_the_manual_open_a_backup_and_the_key_is_in_none_of_their_arguments(
+    key: PlatformKey, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/backup.md").read_text()
+    (script,) = re.findall(r"```sh\n(umask 077\n.*?)```", page, re.DOTALL)
+    restic = tmp_path / "restic"
+    restic.write_text('#!/bin/sh\necho "$@" > asked\n')
+    restic.chmod(0o755)
+    (tmp_path / "key").rename(tmp_path / "platform-key")
+    script = re.sub(r"\bID\b", STORE, script)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    trace = subprocess.run(
+        ["bash", "-xeuc", script], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
+    password = tmp_path / "password"
+    assert password.read_text().strip() == key.backup_secrets(STORE)["backup-password"]
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    for secret in (FIRST, SECOND, password.read_text().strip()):
+        assert secret not in trace.stderr + trace.stdout
+    assert (tmp_path / "asked").read_text().startswith("--password-file password -r s3:https://")
 
 
 def test_every_store_and_every_purpose_has_a_secret_of_its_own(key: PlatformKey) -> None:
