@@ -181,6 +181,15 @@ def test_a_store_whose_backup_fails_keeps_its_database_as_it_is(
     assert f"it stays as it was: the backup before MariaDB {NOW} becomes {NEXT} failed" in str(stay[TEA].reason)
 
 
+def test_a_change_of_something_else_asks_the_cluster_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("it was asked")
+
+    monkeypatch.setattr(live, "pods", asked)
+    wanted = with_server(NOW, store={"title": "Other"})
+    assert before_engine(monkeypatch, wanted, applied=with_server(NOW)) == ({}, [])
+
+
 @pytest.mark.parametrize(
     "unlike",
     [

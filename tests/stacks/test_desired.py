@@ -133,6 +133,7 @@ PODS = {"namespace": "storage", "labels": {"app": "minio"}, "port": 9000}
     ("url", "where", "expected"),
     [
         ("https://s3.eu-central-1.amazonaws.com/b", None, Destination(443)),
+        ("https://backup.stores-platform.example.com/b", None, Destination(443)),
         ("https://s3.corp.example:8443/b", {"cidrs": ("10.9.0.0/28",)}, Destination(8443, cidrs=("10.9.0.0/28",))),
         ("https://s3.corp.example/b", {"cidrs": ("10.9.0.4/32",), "port": 9000},
          Destination(9000, cidrs=("10.9.0.4/32",))),
@@ -221,6 +222,19 @@ def test_a_database_server_that_no_policy_could_name_is_refused(host: str, where
     with pytest.raises(ManifestError) as raised:
         desired.database_of(*shared(host, where))
     assert problem in str(raised.value)
+
+
+def test_a_shared_server_is_opened_for_wordpress_and_backups_of_each_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, values = shared("db.example.com", {"cidrs": ("10.20.0.0/28",)})
+    plain = Plans(ROOT, config.model_copy(update={"database_server": None})).desired(store()).objects
+    monkeypatch.setattr(desired, "environment_values", lambda *_: values)
+    found = Plans(ROOT, config).desired(store()).objects
+    assert {part for part in found if found[part] != plain[part]} == {"policy-wordpress", "policy-backup"}
+    for part in ("policy-wordpress", "policy-backup"):
+        assert found[part]["spec"]["egress"][0] == {
+            "to": [{"ipBlock": {"cidr": "10.20.0.0/28"}}],
+            "ports": [{"protocol": "TCP", "port": 3306}],
+        }
 
 
 def test_a_shared_server_counts_against_no_store_and_cannot_be_sized_by_one() -> None:
