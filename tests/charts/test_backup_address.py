@@ -18,6 +18,7 @@ def run(image: Image, folder: Path, code: str, *, mysqld: Path | None = None) ->
     (folder / "test.php").write_text(PHP + code)
     mounts = [
         Mount(CHART / "files/backup/address.php", "/test/address.php", read_only=True),
+        Mount(CHART / "files/install/server.php", "/test/server.php", read_only=True),
         Mount(folder / "test.php", "/test/test.php", read_only=True),
         *([Mount(mysqld, "/run/mysqld")] if mysqld is not None else []),
     ]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .rendering import CHART, ROOT, VALUES, Chart
+from .pod_security import violations
+from .rendering import CHART, ROOT, VALUES, Chart, Object, Rendered
 
 CASES = sorted((CHART / "ci").glob("*-values.yaml"))
 
@@ -40,6 +41,23 @@ def test_every_way_in_is_what_its_controllers_take(chart: Chart, kubeconform: Pa
     if kind == "HTTPRoute":
         assert conform(kubeconform, schemas, rendered.text.replace("hostnames:", "hosts:")).returncode != 0
         assert conform(kubeconform, schemas, rendered.text.replace("certificateRefs:", "certs:")).returncode != 0
+
+
+@pytest.mark.parametrize("ca", [{"configMap": "db-ca"}, {"secret": "db-ca"}])
+def test_a_store_without_a_server_of_its_own_is_what_kubernetes_takes(
+    chart: Chart, kubeconform: Path, schemas: Path, ca: dict[str, str]
+) -> None:
+    values = {"database": {"external": {"host": "db.example.com", "ca": ca}}}
+    rendered = chart.render(values, files=[VALUES / "values-prod.yaml"])
+    for pod in (*rendered.pods().values(), *pods_of_jobs(rendered)):
+        assert list(violations(pod)) == []
+    result = conform(kubeconform, schemas, rendered.text)
+    assert result.returncode == 0, result.stdout
+    assert f"Valid: {len(rendered.objects)}, Invalid: 0, Errors: 0, Skipped: 0" in result.stdout
+
+
+def pods_of_jobs(rendered: Rendered) -> list[Object]:
+    return [o["spec"]["jobTemplate"]["spec"]["template"] for o in rendered.objects if o["kind"] == "CronJob"]
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "docs" / "cluster").glob("*.yaml")), ids=lambda path: path.stem)
