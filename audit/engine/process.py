@@ -15,12 +15,10 @@ from pulumi import automation
 from pulumi.automation.errors import CommandError, create_command_error
 
 from audit.engine import guard
+from audit.engine.variables import for_engine
 
 WORKS: Final = frozenset({"up", "preview", "refresh", "destroy"})
 """Commands of the engine that work on resources; the others read or write its state."""
-# Ours, for our own commands. The ledger's holds a password, and no engine or plugin has any business with it.
-_OURS: Final = "STORES_"
-_PLUGINS_OWN: Final = frozenset({"STORES_HELM"})
 
 
 class NotStartedError(CommandError):
@@ -78,7 +76,10 @@ class Process(automation.PulumiCommand):
             raise NotStartedError(automation.CommandResult(stdout="", stderr="asked to stop before it began", code=130))
         command = [self.command, "--non-interactive", *args]
         mark = secrets.token_hex(16)
-        variables = _for_engine({**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"}, mark)
+        variables = {
+            **for_engine({**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"}),
+            guard.MARK: mark,
+        }
         with (
             guard.guard(mark),
             subprocess.Popen(
@@ -119,7 +120,7 @@ class Process(automation.PulumiCommand):
             done = subprocess.run(
                 [self.command, "--non-interactive", *args],
                 cwd=cwd,
-                env=_for_engine({**os.environ, **variables}, mark),
+                env={**for_engine({**os.environ, **variables}), guard.MARK: mark},
                 input=text,
                 capture_output=True,
                 text=True,
@@ -128,12 +129,6 @@ class Process(automation.PulumiCommand):
         if done.returncode != 0:
             result = automation.CommandResult(stdout=done.stdout, stderr=done.stderr, code=done.returncode)
             raise create_command_error(result)
-
-
-def _for_engine(variables: Mapping[str, str], mark: str) -> dict[str, str]:
-    """Return the variables that the engine and its plugins get: all that is not ours alone."""
-    theirs = {name: value for name, value in variables.items() if not name.startswith(_OURS) or name in _PLUGINS_OWN}
-    return {**theirs, guard.MARK: mark}
 
 
 def _drain(stream: IO[str] | None, callback: Callable[[str], Any] | None, lines: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pulumi.automation import events
 
-from audit.engine import locks, process
+from audit.engine import locks
 from audit.engine.events import Recorder
 from audit.engine.state import Snapshot, read_snapshot
 from components import naming
@@ -117,12 +117,6 @@ def test_a_lock_is_abandoned_only_when_every_holder_was_here_and_is_gone() -> No
     for holders, abandoned in told.items():
         held = [locks.LockHolder(host, int(pid)) for host, pid in holders]
         assert locks.EngineLockedError("stack local", held).abandoned is abandoned, holders
-
-
-def test_the_engine_and_its_plugins_get_none_of_our_own_variables() -> None:
-    ours = {"STORES_LEDGER_URL": "mysql://app:canary@db/ledger", "STORES_PLATFORM_KEY_FILE": "/run/key"}
-    theirs = {"STORES_HELM": "/usr/bin/helm", "PULUMI_BACKEND_URL": "s3://state", "AWS_REGION": "eu-central-1"}
-    assert process._for_engine({**ours, **theirs}, "m") == {**theirs, "STORES_ENGINE_OF": "m"}
 
 
 def test_a_lock_tells_who_took_it_and_when() -> None:
