@@ -135,3 +135,17 @@ def test_an_export_into_a_folder_that_is_not_there_is_told(gate, stores) -> None
     done = stores("audit", "export", "--output", "nowhere/all.jsonl")
     assert (done.code, done.out) == (2, "")
     assert "cannot be written: No such file or directory" in done.err
+
+
+def test_an_anchor_and_an_export_answer_a_program(gate, stores, tmp_path: Path) -> None:
+    file = tmp_path / "anchors.jsonl"
+    found = json.loads(stores("audit", "anchor", "--output", str(file), "--json").out)
+    assert (found["anchor"]["seq"], found["appended"]) == (7, True)
+    assert json.loads(file.read_text()) == found["anchor"]
+    assert json.loads(stores("audit", "anchor", "--json").out) == {"anchor": found["anchor"], "appended": False}
+    again = stores("audit", "anchor", "--output", str(file), "--every", "5", "--json")
+    assert json.loads(again.out)["appended"] is False
+    target = tmp_path / "export.jsonl"
+    said = json.loads(stores("audit", "export", "--output", str(target), "--json").out)
+    assert said == {"file": str(target), "format": "jsonl", "entries": 1, "last_seq": 7}
+    assert stores("audit", "export", "--json").code == 2

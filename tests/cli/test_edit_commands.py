@@ -136,3 +136,18 @@ def test_schema_prints_writes_and_checks(project: Path, stores) -> None:
     )
     assert stores("schema", "--check").code == 0
     assert stores("schema").code == 2
+
+
+def test_edits_answer_a_program(gate, stores, project: Path) -> None:
+    added = json.loads(stores("add", "milk-bar", "--owner", "alice", "--json").out)
+    assert (added["name"], added["owner"], added["cell"]) == ("milk-bar", "alice", "01")
+    store_id = added["store_id"]
+    assert store_id.startswith("milk-bar-")
+    assert json.loads(stores("rm", store_id, "--json").out) == {"store_id": store_id, "changed": True}
+    assert json.loads(stores("rm", store_id, "--json").out) == {"store_id": store_id, "changed": False}
+    assert json.loads(stores("undelete", store_id, "--json").out) == {"store_id": store_id, "removed_by": []}
+    file = project / "stacks/local/stores.yaml"
+    file.write_text(file.read_text() + "  - name: new-shop\n    owner: alice\n")
+    filled = json.loads(stores("fmt", "--json").out)
+    assert (filled["changed"], [each["name"] for each in filled["filled"]]) == (True, ["new-shop"])
+    assert json.loads(stores("fmt", "--json").out)["changed"] is False
