@@ -57,45 +57,6 @@ TICKET_CLOSE: Final = "ticket.close"
 LEDGER_MIGRATE: Final = "ledger.migrate"
 LEDGER_RESTORE: Final = "ledger.restore"
 
-ACTIONS: Final = frozenset(
-    {
-        STORE_CREATE,
-        STORE_RETRY,
-        STORE_UPDATE,
-        STORE_OWNER_CHANGE,
-        STORE_OWNER_LEFT,
-        STORE_DELETE,
-        STORE_UPGRADE,
-        STORE_ROLLBACK,
-        STORE_BACKUP,
-        STORE_RESTORE,
-        STATE_IMPORT,
-        STORE_ADOPT,
-        STORE_STATUS,
-        LIMIT_OVERRIDE,
-        LEASE_TAKEOVER,
-        LEASE_ACQUIRE,
-        ENGINE_UNLOCK,
-        STORE_CREDENTIALS_READ,
-        STORE_BACKUPS_PRUNE,
-        PRODUCT_CREATED,
-        PRODUCT_UPDATED,
-        PRODUCT_TRASHED,
-        PRODUCT_RESTORED,
-        PRODUCT_DELETED,
-        SESSION_SIGN_IN,
-        SESSION_SIGN_OUT,
-        AUDIT_ARCHIVE,
-        AUDIT_SPOOL,
-        RUN_RECONCILE,
-        TICKET_CLOSE,
-        LEDGER_MIGRATE,
-        LEDGER_RESTORE,
-        ENVIRONMENT_UNPROTECT,
-    }
-)
-"""What is done here, as the log names it."""
-
 IDEMPOTENCY_KEPT: Final = timedelta(days=7)
 PART: Final = "part"
 """In the metadata of a request's part: which runs did the parts `before` it, and whether there is `more` to do."""

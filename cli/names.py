@@ -32,10 +32,11 @@ def cells(context: click.Context, _parameter: click.Parameter, incomplete: str) 
 
 
 def actions(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the actions of the audit log that begin so."""
+    """Return the actions of the audit log that begin so: the names that its records give them."""
     from audit import records  # noqa: PLC0415 - `--help` must not load the ledger
 
-    return sorted(name for name in records.ACTIONS if name.startswith(incomplete))
+    known = {value for name, value in vars(records).items() if name.isupper() and isinstance(value, str)}
+    return sorted(value for value in known if "." in value and value.startswith(incomplete))
 
 
 def environments(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
