@@ -263,6 +263,8 @@ def test_a_server_that_cannot_prove_who_it_is_gets_no_password(
     stores: Sequence[Store], other: Authority, what: str
 ) -> None:
     shop = stores[0].shop
+    asked = dump_now(stores[0].job("backup"), hosts(shop), quick=True)
+    assert asked.code == 0, "with the right authority and name it does answer"
     values, trusted = EXTERNAL, shop.config_maps["db-ca"]
     if what == "another name":
         values = merged(EXTERNAL, {"database": {"external": {"host": "other.example.com"}}})
