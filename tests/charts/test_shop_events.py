@@ -273,7 +273,8 @@ def test_a_save_that_ends_in_an_error_is_told_at_once_as_unknown(shop: ServingSh
         status, _, _ = shop.ask(
             "PUT", f"/wp-json/wc/v3/products/{tea}", {"regular_price": "99"}, password=shop.application_password
         )
-    assert status >= 500
+    # WooCommerce catches what its REST interface meets, and answers 400; the stand-in does not, so it is 500 there.
+    assert status >= 400
     (event,) = shop.events(before)
     assert (event["state"], event["payload"]["outcome"]) == ("ready", "unknown")
 
