@@ -130,7 +130,7 @@ def _ungated(root: Path, settings: Settings, manifest: Manifest) -> RunOptions:
 def _was_protected() -> bool:
     """Return whether the running stack was protected when it was last brought up, by its own outputs."""
     name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
-    # The engine's own function; a StackReference would be a resource of the state.
+    # The engine's own function. Its provider is noted in the state, counts in no preview, and the gate drops it.
     found = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value
     return bool(found["outputs"].get(PROTECTED))
 

@@ -42,6 +42,15 @@ def resources(project: Project) -> list[dict[str, Any]]:
     return found
 
 
+def untouched(project: Project) -> dict[str, tuple[object, ...]]:
+    """Return what tells an object from one that was worked on. Values are no such thing: encrypted anew they differ."""
+    return {
+        found["urn"]: tuple(found.get(name) for name in ("id", "protect", "created", "modified"))
+        for found in resources(project)
+        if found["type"] != "pulumi:providers:pulumi"  # of the question whether the stack was protected
+    }
+
+
 def alive(project: Project) -> bool:
     (found,) = [found for found in project.stores("status", "--json").data if found["store_id"] == TEA]
     return ask(found["url"]).ok
@@ -123,7 +132,7 @@ def test_a_plain_up_without_a_ticket_changes_nothing_of_a_store_that_exists(
     project: Project, option: tuple[str, ...]
 ) -> None:
     settings = project.root / "Pulumi.local.yaml"
-    text, before = settings.read_text(), resources(project)
+    text, before = settings.read_text(), untouched(project)
     project.write(store(TEA, title="Changed past the gate"))
     plain = project.pulumi("up", "--stack", "local", "--yes", "--skip-preview", *option)
     settings.write_text(text)  # `-c` writes there
@@ -131,7 +140,7 @@ def test_a_plain_up_without_a_ticket_changes_nothing_of_a_store_that_exists(
     assert plain.code != 0
     told = "stores:protected in the settings is false" if option else "a plain `pulumi up` asks no limit"
     assert told in plain.out + plain.err
-    assert resources(project) == before
+    assert untouched(project) == before
     assert alive(project)
 
 
