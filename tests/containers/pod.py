@@ -21,6 +21,7 @@ from tests.charts.rendering import Rendered
 
 from .database import DatabaseServer, await_ready
 from .image import Contained, Done, Image, Mount
+from .volumes import Volumes
 
 WEB_USER: Final = 33
 WEB_PORT: Final = 8080
@@ -111,6 +112,22 @@ class Shop:
         return Pod(self, self.rendered, self.folder / "pods" / secrets.token_hex(4))
 
 
+class _Credentials(Mapping[str, str]):
+    """A shop's credentials Secret, whose keys are made when they are first asked for."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+
+    def __getitem__(self, key: str) -> str:
+        return self._shop.secret(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shop.secrets)
+
+    def __len__(self) -> int:
+        return len(self._shop.secrets)
+
+
 @dataclass
 class Pod:
     """One pod of the chart's Deployment."""
@@ -180,7 +197,7 @@ class Pod:
         environment |= variables
         return self.shop.image.start(
             ["/bin/bash", "-c", f'cd {folder} && exec "$@"', "container", *command], user=WEB_USER,
-            mounts=[*self._mounts(container), *self.shop.own_mounts], environment=environment,
+            mounts=[*self._volumes.mounts(container), *self.shop.own_mounts], environment=environment,
             network=self.shop.server.network, output=output,
         )  # fmt: skip
 
@@ -228,7 +245,9 @@ class Pod:
     def place(self, path: str, container: str) -> Path:
         """Return what lies at a path in a container, of what is mounted there."""
         mounts = [
-            mount for mount in self._mounts(self._container(container)) if f"{path}/".startswith(f"{mount.place}/")
+            mount
+            for mount in self._volumes.mounts(self._container(container))
+            if f"{path}/".startswith(f"{mount.place}/")
         ]
         nearest = max(mounts, key=lambda mount: len(mount.place))
         return nearest.source / path.removeprefix(nearest.place).removeprefix("/")
@@ -262,46 +281,16 @@ class Pod:
         return probe
 
     def _container(self, name: str) -> Mapping[str, Any]:
-        containers = [*self.spec["initContainers"], *self.spec["containers"]]
-        return next(container for container in containers if container["name"] == name)
+        return self._volumes.container(name)
 
-    def _mounts(self, container: Mapping[str, Any]) -> list[Mount]:
-        volumes = {volume["name"]: volume for volume in self.spec["volumes"]}
-        mounts = []
-        # A folder before what is mounted into it.
-        for mount in sorted(container["volumeMounts"], key=lambda mount: mount["mountPath"]):
-            source = self._volume(volumes[mount["name"]])
-            if "subPath" in mount:
-                source /= mount["subPath"]
-                if not source.exists():
-                    source.mkdir(parents=True)
-                    os.chown(source, WEB_USER, WEB_USER)
-            mounts.append(Mount(source, mount["mountPath"], read_only=mount.get("readOnly", False)))
-        return mounts
-
-    def _volume(self, volume: Mapping[str, Any]) -> Path:
-        if "persistentVolumeClaim" in volume:
-            folder = self.shop.folder / "claims" / volume["persistentVolumeClaim"]["claimName"]
-        else:
-            folder = self.folder / volume["name"]
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            for name, content in self._files(volume).items():
-                (folder / name).write_text(content)
-            os.chown(folder, WEB_USER, WEB_USER)
-        return folder
-
-    def _files(self, volume: Mapping[str, Any]) -> Mapping[str, str]:
-        if "configMap" in volume:
-            name = volume["configMap"]["name"]
-            data = self.shop.config_maps.get(name) or self._config_map(name)
-            items = volume["configMap"].get("items")
-            return data if items is None else {item["path"]: data[item["key"]] for item in items}
-        if "secret" in volume:
-            return {item["path"]: self.shop.secret(item["key"]) for item in volume["secret"]["items"]}
-        return {}
+    @property
+    def _volumes(self) -> Volumes:
+        credentials = _Credentials(self.shop)
+        return Volumes(self.spec, self.folder, self.shop.folder / "claims", lambda _name: credentials, self._config_map)
 
     def _config_map(self, name: str) -> Mapping[str, str]:
+        if name in self.shop.config_maps:
+            return self.shop.config_maps[name]
         data: Mapping[str, str] = self.rendered.one("ConfigMap", name.removeprefix(f"{self.rendered.release}-"))["data"]
         return data
 
