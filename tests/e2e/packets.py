@@ -166,13 +166,13 @@ def inside(instance: Instance) -> process.Identity:
     return process.descendants(known.identity.pid)[0]
 
 
-def program(instance: Instance, module: str) -> process.Identity:
-    """Return the process of the node that runs a Python module."""
+def enforcer_of(instance: Instance) -> process.Identity:
+    """Return the process of the node that puts network policies in force."""
     known = record.load(instance.folder)
     assert known is not None
     (found,) = [
         identity
         for identity in process.descendants(known.identity.pid)
-        if module.encode() in Path(f"/proc/{identity.pid}/cmdline").read_bytes().split(b"\0")
+        if b"sandbox.policies.enforcer" in Path(f"/proc/{identity.pid}/cmdline").read_bytes().split(b"\0")
     ]
     return found

@@ -23,14 +23,13 @@ from sandbox.instance import Instance
 from tests.charts.live import eventually
 from tests.e2e import outsider
 from tests.e2e.conftest import ROOT
-from tests.e2e.packets import Cluster, Outside, Result, Target, WithoutPolicies, inside, program
+from tests.e2e.packets import Cluster, Outside, Result, Target, WithoutPolicies, enforcer_of, inside
 from tests.e2e.project import Project, store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 A, B = naming.new_store_id("iso-a"), naming.new_store_id("iso-b")
 PLATFORM = f"platform-{secrets.token_hex(3)}"
-ENFORCER = "sandbox.policies.enforcer"
 _SERVER = """
 $server = stream_socket_server("tcp://0.0.0.0:PORT");
 while (true) { $client = @stream_socket_accept($server, 3600); if ($client) { fclose($client); } }
@@ -296,7 +295,7 @@ def test_a_killed_enforcer_leaves_all_closed_and_is_started_again(
     here: Neighbourhood, sandbox_instance: Instance
 ) -> None:
     restarts = enforcer_state(ROOT).restarts
-    os.kill(program(sandbox_instance, ENFORCER).pid, signal.SIGKILL)
+    os.kill(enforcer_of(sandbox_instance).pid, signal.SIGKILL)
     assert_all(here.cluster.probe(here.web(A), here.forbidden()), "timeout")
     eventually(
         lambda: enforcer_state(ROOT).restarts > restarts and enforcer_state(ROOT).running, "the enforcer runs again"
@@ -311,7 +310,7 @@ def test_a_killed_enforcer_leaves_all_closed_and_is_started_again(
 def test_no_pod_starts_while_the_enforcer_cannot_answer(
     here: Neighbourhood, sandbox_instance: Instance, image: str
 ) -> None:
-    enforcer = program(sandbox_instance, ENFORCER)
+    enforcer = enforcer_of(sandbox_instance)
     given = Path(f"/proc/{inside(sandbox_instance).pid}/root/run/policies/pods")
     before = set(given.iterdir())
     os.kill(enforcer.pid, signal.SIGSTOP)

@@ -19,12 +19,10 @@ from stacks.cluster import Cluster
 from stacks.errors import ClusterUnreachableError
 from tests.charts.live import eventually
 from tests.e2e.conftest import ROOT
-from tests.e2e.packets import program
+from tests.e2e.packets import enforcer_of
 from tests.e2e.project import Project
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-
-ENFORCER = "sandbox.policies.enforcer"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +71,7 @@ def test_a_cluster_that_does_nothing_about_policies_is_found_out(
 ) -> None:
     # Twice that long nothing happens. Here a policy that is enforced is in force within a second.
     monkeypatch.setattr(policy_probe, "_ENFORCE_S", 10.0)
-    enforcer = program(sandbox_instance, ENFORCER)
+    enforcer = enforcer_of(sandbox_instance)
 
     def pause(text: str) -> None:
         # From here on the cluster takes policies, and nobody puts them in force.
