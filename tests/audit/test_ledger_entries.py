@@ -169,7 +169,7 @@ def test_one_entry_is_found_by_its_number_and_by_its_id(ledger: Ledger) -> None:
 def test_a_stream_gives_every_entry_once_by_number_whatever_the_page(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr("audit.ledger._PAGE", 2)
+    monkeypatch.setattr("audit.audit_log._PAGE", 2)
     written = [ledger.record(NewEntry(ALICE, "test.write", "success")) for _ in range(count)]
     assert list(ledger.stream()) == written
     assert list(ledger.stream(after=1)) == written[1:]
