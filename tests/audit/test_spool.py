@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -190,17 +192,19 @@ def test_the_file_says_what_it_is(folder: Path) -> None:
     assert (said["spool"], said["run_id"], said["outcomes"][0]["store_id"]) == (1, "run-1", "tea-1")
 
 
-@pytest.fixture
-def no_room() -> Any:
-    """Let no file grow, as on a full disk."""
+@contextmanager
+def no_room() -> Iterator[None]:
+    """Let no file grow, as on a full disk. No longer than the work: what pytest says may go into a file too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_where_there_is_no_room_the_error_names_the_outcomes_and_the_way_on(folder: Path, no_room: None) -> None:
-    with pytest.raises(AuditIncompleteError) as caught:
+def test_where_there_is_no_room_the_error_names_the_outcomes_and_the_way_on(folder: Path) -> None:
+    with no_room(), pytest.raises(AuditIncompleteError) as caught:
         keep(folder, "run-1", READY)
     assert caught.value.exit_code == 9
     said = str(caught.value)
@@ -220,12 +224,7 @@ def test_a_folder_that_cannot_be_made_is_told_likewise(folder: Path) -> None:
 def test_what_was_kept_of_a_run_before_stays_where_no_more_fits(folder: Path) -> None:
     file = keep(folder, "run-1", READY)
     before = file.read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    try:
-        with pytest.raises(AuditIncompleteError):
-            keep(folder, "run-1", StoreOutcome("tea-2", "success", "Ready"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with no_room(), pytest.raises(AuditIncompleteError):
+        keep(folder, "run-1", StoreOutcome("tea-2", "success", "Ready"))
     assert [path.name for path in folder.iterdir()] == ["run-1.json"]
     assert file.read_bytes() == before
