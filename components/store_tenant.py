@@ -73,7 +73,8 @@ class StoreTenant(pulumi.ComponentResource):
                 ),
                 parts.NAMESPACE,
                 naming.namespace(desired.store_id),
-                ignored=("metadata",),
+                # The API server adds a `spec` that no program has.
+                ignored=("metadata", "spec"),
             ),
         )
         # Deleting the namespace deletes what is in it; the engine need not ask for each object.

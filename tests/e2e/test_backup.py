@@ -154,7 +154,7 @@ def test_what_the_merchant_installed_comes_back_as_it_was_with_the_database(proj
     ):
         shop.shell(f"mkdir -p $(dirname {content}/{place}) && cat > {content}/{place} <<'END'\n{text}\nEND")
     activate = (
-        "require ABSPATH . 'wp-admin/includes/plugin.php'; activate_plugin('handmade/handmade.php'); echo 'done';"
+        "require_once ABSPATH . 'wp-admin/includes/plugin.php'; activate_plugin('handmade/handmade.php'); echo 'done';"
     )
     assert shop.php(wordpress + activate) == "done"
     assert project.stores("backup", OPEN).code == 0

@@ -18,6 +18,7 @@ from sandbox.plugins.kubernetes.subject import Subject
 # Any version will do that no object has: the API server takes an apply with a version for an object that does not
 # exist, and refuses it for one that does. So creating cannot take an object over, not even in a race.
 _NO_VERSION: Final = "1"
+_IDENTITY: Final = ("name", "namespace", "uid")
 # A namespace or a definition that another resource of the same run is making may come a moment later.
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
 
@@ -118,7 +119,12 @@ def _follow_live(document: dict[str, Any], live: Mapping[str, Any], path: tuple[
     if not isinstance(target, dict) or not isinstance(found, dict) or last not in found:
         return
     managed = live["metadata"].get("managedFields") or ()
-    if owns(managed, manager, names):
+    owned = owns(managed, manager, names)
+    if names == ["metadata"]:
+        # An apply names its object, and is refused with what only the server sets.
+        identity = {name: value for name, value in target[last].items() if name in _IDENTITY}
+        target[last] = (_content(live)[last] if owned else {}) | identity
+    elif owned:
         target[last] = found[last]
     else:
         target.pop(last, None)

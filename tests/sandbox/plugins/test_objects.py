@@ -274,6 +274,20 @@ def test_a_field_that_is_ignored_stays_with_whoever_set_it(
     assert client.get(path)["spec"]["hard"] == {"pods": "99", "services": "2"}
 
 
+@pytest.mark.parametrize("labels", [{"team": "shops"}, None], ids=["set here", "set by nobody"])
+def test_metadata_that_is_ignored_as_a_whole_stays_while_the_rest_is_changed(
+    engine: EngineDouble, client: Client, namespace: str, labels: dict[str, str] | None
+) -> None:
+    marks = {"labels": labels} if labels else {}
+    inputs = {"metadata": {**named(namespace), **marks}, "spec": {"hard": {"pods": "10"}}}
+    path = f"/api/v1/namespaces/{namespace}/resourcequotas/a"
+    engine.up(QUOTA, "q", inputs)
+    changed = {"metadata": {**named(namespace), "labels": {"team": "other"}}, "spec": {"hard": {"pods": "11"}}}
+    assert engine.up(QUOTA, "q", changed, ignore_changes=("metadata",)) == "update"
+    live = client.get(path)
+    assert (live["spec"]["hard"], live["metadata"].get("labels")) == ({"pods": "11"}, labels)
+
+
 def test_an_object_that_was_deleted_by_hand_is_gone_after_a_refresh(
     engine: EngineDouble, client: Client, namespace: str
 ) -> None:
