@@ -143,7 +143,8 @@ def _plan_against(session: Session, ref: str) -> Plan:
     "--unprotect",
     is_flag=True,
     help="Take the protection away from an environment whose settings say stores:protected: false by now; without it "
-    "they are refused. Only for an admin, with --reason; it is on record.",
+    "they are refused. A tombstoned store is then removed by this very run: no more grace, no last backup. Only for an "
+    "admin, with --reason; it is on record.",
 )
 @click.pass_obj
 @common
