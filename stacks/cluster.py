@@ -264,6 +264,9 @@ class Cluster:
         except ApiException as error:
             if error.status in (404, or_none):
                 return None
+            if isinstance(error.__context__, KeyboardInterrupt):
+                # While it connects to a pod the client takes a Ctrl-C for a fault of the cluster.
+                raise error.__context__ from None
             raise ClusterUnreachableError(
                 f"cluster {core.api_client.configuration.host}",
                 _refusal(error, about),
