@@ -58,6 +58,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "audit.idempotency": ("test_ledger_idempotency", "test_run_keys"),
     "audit.segments": ("test_segments",),
     "audit.spool": ("test_spool",),
+    "audit.counters": ("test_counters",),
+    "audit.events": ("test_events",),
     "audit.records": ("test_ledger_admission", "test_ledger_settlement", "test_ledger_model"),
 }
 _OPTIONS = [
