@@ -259,8 +259,7 @@ def _ended(where: str, ended: Object, container: Object) -> Iterator[Cause]:
     rank = 1 if container.get("name") != "install" or "did not answer" not in said else 3
     full = [line for line in said.splitlines() if _FULL_DISK.search(line)]
     if full:
-        cure = "raise the volume's size in the store's block"
-        yield Cause(0, f"container {where} found its disk full: {_short(full[-1])}", cure)
+        yield _full_disk(0, container["name"], f"container {where} found its disk full: {_short(full[-1])}")
         return
     yield Cause(
         rank,
@@ -270,6 +269,13 @@ def _ended(where: str, ended: Object, container: Object) -> Iterator[Cause]:
     )
 
 
+def _full_disk(rank: int, container: str, told: str) -> Cause:
+    if container == "mariadb":
+        cure = f"raise {_SIZE_KEYS['database']} in the store's block, or delete what is not needed"
+        return Cause(rank, f"the volume of the database is full: {told}", cure)
+    return Cause(rank, told, "raise the volume's size in the store's block")
+
+
 def _logs(evidence: Evidence) -> Iterator[Cause]:
     """Yield what running containers say that explains a shop which does not answer."""
     if evidence.pods and all(_is_ready(pod) for pod in evidence.pods) and not evidence.logs:
@@ -277,8 +283,7 @@ def _logs(evidence: Evidence) -> Iterator[Cause]:
     for (pod, container), lines in evidence.logs.items():
         full = [line for line in lines if _FULL_DISK.search(line)]
         if full:
-            cure = "raise the volume's size in the store's block"
-            yield Cause(1, f"container {container} of pod {pod} finds its disk full: {_short(full[-1])}", cure)
+            yield _full_disk(1, container, f"container {container} of pod {pod} finds its disk full: {_short(full[-1])}")
         denied = [line for line in lines if _DENIED.search(line)]
         if denied and container == "mariadb":
             yield Cause(

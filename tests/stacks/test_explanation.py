@@ -143,7 +143,9 @@ def test_the_database_explains_a_shop_that_waits_for_it() -> None:
 )
 def test_a_full_disk_is_told_whoever_says_so(text: str) -> None:
     crashed = waiting("CrashLoopBackOff", name="mariadb", lastState=ended(1, f"x\nmariadbd: {text}\na\nb\nc\nd"))
-    assert "found its disk full" in first(seen(pod("mariadb", containerStatuses=[crashed])))
+    told = first(seen(pod("mariadb", containerStatuses=[crashed])))
+    assert told.startswith("the volume of the database is full: container mariadb of pod ")
+    assert f"found its disk full: mariadbd: {text}; raise database.storage in the store's block" in told
     running = pod("mariadb", containerStatuses=[container("mariadb", state={"running": {}})])
     assert "finds its disk full" in explain(seen(running, logs={("tea-mariadb-0", "mariadb"): ["x", text]}))
 
