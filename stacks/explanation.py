@@ -283,7 +283,9 @@ def _logs(evidence: Evidence) -> Iterator[Cause]:
     for (pod, container), lines in evidence.logs.items():
         full = [line for line in lines if _FULL_DISK.search(line)]
         if full:
-            yield _full_disk(1, container, f"container {container} of pod {pod} finds its disk full: {_short(full[-1])}")
+            yield _full_disk(
+                1, container, f"container {container} of pod {pod} finds its disk full: {_short(full[-1])}"
+            )
         denied = [line for line in lines if _DENIED.search(line)]
         if denied and container == "mariadb":
             yield Cause(
