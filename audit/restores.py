@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from audit import backups, copies, idempotency, jobs, live, replays
+from audit import backups, copies, idempotency, jobs, replays
 from audit import schema as schemas
-from audit.backup_server import BackupServer, owner_of
+from audit.backup_server import BackupServer
 from audit.backups import Snapshot
-from audit.closed import RESTORING, Closed
+from audit.closed import Closed
 from audit.records import STORE_RESTORE, Actor, Change, Lease, RunRequest, StoreOutcome, StoreRow
+from audit.replacement import Replacement, touches
 from audit.results import ProgressEvent, Report, RunResult
 from audit.run import Run
 from audit.scope import Scope
@@ -38,11 +38,6 @@ from stacks.manifest_file import ManifestFile
 
 if TYPE_CHECKING:
     from audit.gate import Gate
-
-_PODS_GONE_S: Final = 180
-_POLL_S: Final = 0.5
-# Containers of the template after which something of the shop is another than before.
-_TOUCHING: Final = ("load", "address", "files")
 
 
 @dataclass(frozen=True)
@@ -191,7 +186,7 @@ class Restore:
         if fresh:
             wanted = Plans(self.gate.root, self.gate.settings).of(self.gate.manifest())[store_id]
             return str(wanted.release.values["image"]["tag"])
-        containers = self.web(store_id)["spec"]["template"]["spec"]["containers"]
+        containers = self._replacement.web(store_id)["spec"]["template"]["spec"]["containers"]
         image = next(str(each["image"]) for each in containers if each["name"] == "wordpress")
         return image.partition("@")[0].rpartition(":")[2]
 
@@ -283,7 +278,7 @@ class Restore:
 
     def _undo(self, run: Run, leases: Sequence[Lease], store_id: str) -> str | None:
         """Return a snapshot of what is there; after a restore that broke off the one that it took, if it did."""
-        broken_off = Closed.of(self.web(store_id))
+        broken_off = Closed.of(self._replacement.web(store_id))
         if broken_off is not None:
             self._tell(store_id, "an earlier restore broke off; what is there now is not kept")
             return broken_off.undo
@@ -309,12 +304,12 @@ class Restore:
         server, undo = means
         try:
             server.ensure(backups.known_ids(self.gate))
-            half = Closed.of(self.web(store_id)) is not None
-            replicas = self.close(store_id, run.run_id, undo)
+            half = Closed.of(self._replacement.web(store_id)) is not None
+            replicas = self._replacement.close(store_id, run.run_id, undo)
         except StoresError as error:
             return StoreOutcome(store_id, "failure", "Failed", reason=str(error))
         try:
-            result = self.load(store_id, source_id, snapshot, server)
+            result = self._replacement.load(store_id, source_id, snapshot, server)
         except StoresError as error:
             # Its Job did not begin, so what there is is what there was.
             result = jobs.JobResult(succeeded=False, reason=str(error))
@@ -325,7 +320,7 @@ class Restore:
             self._tell(store_id, f"{result.reason}; {closed}")
             return StoreOutcome(store_id, kind, "Failed", reason=f"{result.reason}; {closed}")  # type: ignore[arg-type]
         try:
-            self.open(store_id, replicas)
+            self._replacement.open(store_id, replicas)
         except StoresError as error:
             return StoreOutcome(store_id, "failure", "Failed", reason=f"it could not be opened again: {error}")
         outcome = run.until_sells(store_id)
@@ -334,114 +329,9 @@ class Restore:
             return replace(outcome, outcome="failure", reason=reason)
         return replace(outcome, metadata={**outcome.metadata, "snapshot": snapshot.id})
 
-    def close(self, store_id: str, run_id: str, undo: str | None, *, marked: bool = True) -> int:
-        """Leave no web pod and no backup, and return how many web pods there should be.
-
-        Nobody buys, and nothing is saved, while the data is replaced. Marked, it stays closed whatever becomes of this
-        run; see `audit.closed`. Where it does not close within its time, it is opened again. Raises StoreFailedError
-        then, and where the run is stopped.
-        """
-        web = self.web(store_id)
-        before = Closed.of(web)
-        # None is what a run left that was killed between closing and marking.
-        replicas = max(1, before.replicas if before else int(web["spec"]["replicas"]))
-        closed = Closed(run_id, undo, replicas)
-        try:
-            self._pause_backups(store_id, paused=True)
-            self._wait_until_gone(store_id, "backup", "waiting until a backup that runs has ended")
-            self.scale(store_id, 0, closed.mark if marked else None)
-            self._wait_until_gone(store_id, "wordpress", "closed: waiting until no web pod is left")
-        except StoresError as error:
-            what = "; ".join(problem.what for problem in error.problems)
-            if before is not None:
-                raise StoreFailedError(
-                    f"store '{store_id}'", f"{what}; it is closed as before", "run it again"
-                ) from error
-            self.open(store_id, replicas)
-            raise StoreFailedError(f"store '{store_id}'", f"{what}; it was opened again", "run it again") from error
-        return replicas
-
-    def _wait_until_gone(self, store_id: str, component: str, told: str) -> None:
-        labels = {"app.kubernetes.io/component": component}
-        deadline = time.monotonic() + _PODS_GONE_S
-        self._tell(store_id, told)
-        while any(_works(pod) for pod in live.pods(self.gate.cluster, naming.namespace(store_id), labels)):
-            if time.monotonic() > deadline or self.cancelled.wait(_POLL_S):
-                what = f"the run was stopped while {told}" if self.cancelled.is_set() else f"too long {told}"
-                raise StoreFailedError(f"store '{store_id}'", what, "run it again")
-
-    def open(self, store_id: str, replicas: int) -> None:
-        """Let the web pods come back, and backups by the schedule begin."""
-        self._tell(store_id, "opening again")
-        self.scale(store_id, replicas, None)
-        self._pause_backups(store_id, paused=False)
-
-    def _pause_backups(self, store_id: str, *, paused: bool) -> None:
-        """Let no backup begin by the schedule: one of half-replaced data would be the newest of all."""
-        where = (naming.namespace(store_id), f"{store_id}-backup")
-        live.patch(self.gate.cluster, "batch/v1", "CronJob", where, {"spec": {"suspend": paused}})
-
-    def scale(self, store_id: str, replicas: int, mark: str | None) -> None:
-        """Make it so many web pods; `mark` None takes the mark away."""
-        where = (naming.namespace(store_id), f"{store_id}-wordpress")
-        change = {"metadata": {"annotations": {RESTORING: mark}}, "spec": {"replicas": replicas}}
-        live.patch(self.gate.cluster, "apps/v1", "Deployment", where, change)
-
-    def web(self, store_id: str) -> Mapping[str, Any]:
-        """Return the web pods' Deployment; raises UsageError where there is none."""
-        found = live.read(
-            self.gate.cluster, "apps/v1", "Deployment", naming.namespace(store_id), f"{store_id}-wordpress"
-        )
-        if found is None:
-            raise UsageError(f"store '{store_id}'", "it has no web pods", "run `stores up` first")
-        return found
-
-    def load(
-        self,
-        store_id: str,
-        source_id: str,
-        snapshot: Snapshot,
-        server: BackupServer,
-        images: Mapping[str, str] | None = None,
-    ) -> jobs.JobResult:
-        """Replace database and files of a closed shop by those of a snapshot, and return how that went.
-
-        `images` by container are used instead of the live release's, one of which may be what cannot be pulled.
-        """
-        foreign = "1" if source_id != store_id else ""
-        variables = {"SNAPSHOT": snapshot.id, "REPOSITORY_ID": source_id, "FOREIGN": foreign}
-        job = backups.job_of(self.gate.cluster, store_id, "restore", variables)
-        pod = job["spec"]["template"]["spec"]
-        for container in [*pod.get("initContainers", ()), *pod["containers"]] if images else ():
-            container["image"] = (images or {}).get(container["name"], container["image"])
-        name = f"{job['metadata']['name']}-keys"
-        for volume in job["spec"]["template"]["spec"]["volumes"]:
-            if volume["name"] == "repository":
-                volume["secret"]["secretName"] = name
-
-        def hand_over(created: Mapping[str, Any]) -> None:
-            # The source's keys, for this Job alone: with it they go.
-            secret = {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {
-                    "name": name,
-                    "namespace": naming.namespace(store_id),
-                    "ownerReferences": [owner_of(created)],
-                },
-                "stringData": server.key.backup_secrets(source_id),
-            }
-            live.create(self.gate.cluster, secret)
-
-        self._tell(store_id, f"restoring snapshot {snapshot.short_id} of {source_id}")
-        return jobs.run(
-            self.gate.cluster,
-            job,
-            job["spec"]["activeDeadlineSeconds"],
-            cancelled=self.cancelled,
-            on_created=hand_over,
-            on_wait=lambda text: self._tell(store_id, text),
-        )
+    @property
+    def _replacement(self) -> Replacement:
+        return Replacement(self.gate.cluster, self.report, self.cancelled)
 
     # --- what is asked for
 
@@ -491,19 +381,6 @@ def _chooser(seed: str) -> Callable[[str], str]:
     """Return what picks one character of an alphabet after the other, always the same ones for a seed."""
     numbers = iter(hashlib.sha256(seed.encode()).digest())
     return lambda alphabet: alphabet[next(numbers) % len(alphabet)]
-
-
-def touches(result: jobs.JobResult) -> bool:
-    """Return whether a restore's Job came so far that something of the shop is another than before, perhaps."""
-    return result.container in _TOUCHING or result.cancelled
-
-
-def _works(pod: Any) -> bool:
-    """Return whether a pod reads or changes anything, or is about to. One that no node takes does neither.
-
-    Such a backup waits for a web pod's node: it must not keep its store from being restored.
-    """
-    return pod.status.phase not in ("Succeeded", "Failed") and pod.spec.node_name is not None
 
 
 def _way_back(store_id: str, undo: str | None) -> str:

@@ -17,7 +17,7 @@ from audit import schema as schemas
 from audit.backups import Snapshot, Tell
 from audit.closed import Closed
 from audit.records import Actor, Lease, Settled, StoreOutcome
-from audit.restores import Restore, touches
+from audit.replacement import Replacement, touches
 from audit.results import ProgressEvent, Report
 from audit.run import Run
 from audit.upgrade_plan import Step, UpgradePlan
@@ -83,11 +83,11 @@ class Rewind:
     _replicas: int = 1
     _images: Mapping[str, str] = field(default_factory=dict)
     """Those of a restore before the engine's work, by container."""
-    _restore: Restore = field(init=False)
+    _replacement: Replacement = field(init=False)
 
     def __post_init__(self) -> None:
         """Work for the run: stop where it is stopped."""
-        self._restore = Restore(self.gate, self.actor, self.report, cancelled=self.run.cancelled)
+        self._replacement = Replacement(self.gate.cluster, self.report, self.run.cancelled)
 
     @property
     def told(self) -> dict[str, object]:
@@ -99,7 +99,7 @@ class Rewind:
         """Set the data back; return None where the engine is to go on, else what became of the store."""
         store_id, broken_off = self.step.store_id, None
         try:
-            broken_off = Closed.of(self._restore.web(store_id))
+            broken_off = Closed.of(self._replacement.web(store_id))
             # Asked before anything is touched: the chart may be one that makes no backups.
             job = backups.job_of(self.gate.cluster, store_id, "restore", {})
             pod = job["spec"]["template"]["spec"]
@@ -118,8 +118,8 @@ class Rewind:
 
     def started(self) -> None:
         """Let there be as many web pods as there should be, if the engine has not seen to it, and backups again."""
-        now = int(self._restore.web(self.step.store_id)["spec"].get("replicas", 1))
-        self._restore.open(self.step.store_id, now or self._replicas)
+        now = int(self._replacement.web(self.step.store_id)["spec"].get("replicas", 1))
+        self._replacement.open(self.step.store_id, now or self._replicas)
 
     def taken_back(self) -> str | None:
         """Make the data again what it was before; return why that cannot be, or None where it is so."""
@@ -130,13 +130,13 @@ class Rewind:
             return f"no backup was taken of what was there before, so its data stays that of {self._named}"
         self._tell(f"putting back what was there before (snapshot {undo[:8]})")
         try:
-            self._restore.close(store_id, self.run.run_id, undo)
+            self._replacement.close(store_id, self.run.run_id, undo)
             before = replace(self.snapshot, id=undo, reason="pre-restore")
             # The release names the image that did not come up, and perhaps cannot even be pulled.
-            result = self._restore.load(store_id, store_id, before, backups.server_of(self.gate), self._images)
+            result = self._replacement.load(store_id, store_id, before, backups.server_of(self.gate), self._images)
             if result.succeeded:
                 self.is_back = False
-                self._restore.open(store_id, 0)
+                self._replacement.open(store_id, 0)
                 return None
             why = result.reason or "it failed"
         except StoresError as error:
@@ -148,7 +148,7 @@ class Rewind:
         store_id = self.step.store_id
         try:
             # Without the mark yet: nothing is touched, so a run that finds it so may open it again.
-            self._replicas = self._restore.close(store_id, self.run.run_id, None, marked=False)
+            self._replicas = self._replacement.close(store_id, self.run.run_id, None, marked=False)
             if self.keep_undo:
                 note = f"before {self.run.run_id} sets its data back"
                 self.undo = backups.taken(self.run, self.leases, store_id, "pre-restore", note=note)
@@ -160,19 +160,19 @@ class Rewind:
         store_id, touched = self.step.store_id, broken_off is not None
         try:
             if broken_off is None:
-                self._restore.scale(store_id, 0, Closed(self.run.run_id, self.undo, self._replicas).mark)
+                self._replacement.scale(store_id, 0, Closed(self.run.run_id, self.undo, self._replicas).mark)
             else:
-                self._restore.close(store_id, self.run.run_id, self.undo)
+                self._replacement.close(store_id, self.run.run_id, self.undo)
             # From here on whatever is not known may have been touched.
             touched = True
-            result = self._restore.load(store_id, store_id, self.snapshot, backups.server_of(self.gate))
+            result = self._replacement.load(store_id, store_id, self.snapshot, backups.server_of(self.gate))
             touched = broken_off is not None or touches(result)
             if not result.succeeded:
                 return self._failed(result.reason or "the restore failed", touched=touched)
             self.is_back = True
             self.write()
             # The mark goes last: a run that finds no mark finds data and manifest that fit each other.
-            self._restore.open(store_id, 0)
+            self._replacement.open(store_id, 0)
         except StoresError as error:
             return self._failed(str(error), touched=touched)
         self._tell(f"its data is that of {self._named}")

@@ -15,6 +15,7 @@ from audit.gate import Gate
 from audit.jobs import JobResult
 from audit.ledger import Ledger
 from audit.records import STORE_BACKUP, STORE_CREATE, STORE_RESTORE, Actor
+from audit.replacement import Replacement
 from audit.restores import Asked, Restore, RestoreResult
 from audit.schema import Schema
 from stacks.errors import LockedError, OverLimitError, RefusedError, UsageError
@@ -63,12 +64,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallWorld:
 @pytest.fixture
 def data(monkeypatch: pytest.MonkeyPatch) -> Data:
     made = Data()
-    monkeypatch.setattr(Restore, "load", lambda _self, store_id, *more: made.load(store_id, *more))
-    monkeypatch.setattr(Restore, "close", lambda *_: 1)
-    monkeypatch.setattr(Restore, "open", lambda *_: None)
+    monkeypatch.setattr(Replacement, "load", lambda _self, store_id, *more: made.load(store_id, *more))
+    monkeypatch.setattr(Replacement, "close", lambda *_: 1)
+    monkeypatch.setattr(Replacement, "open", lambda *_: None)
     web = {"name": "wordpress", "image": f"docker.io/library/wordpress:{IMAGE}@sha256:1"}
     spec = {"replicas": 1, "template": {"spec": {"containers": [web]}}}
-    monkeypatch.setattr(Restore, "web", lambda *_: {"metadata": {}, "spec": spec})
+    monkeypatch.setattr(Replacement, "web", lambda *_: {"metadata": {}, "spec": spec})
     server = SimpleNamespace(ensure=lambda _ids: False, values={})
     monkeypatch.setattr(backups, "server_of", lambda _gate: server)
     monkeypatch.setattr(backups, "listed", made.listed)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from audit import restores
+from audit import replacement, restores
 from audit.backups import Snapshot
 from audit.closed import RESTORING
 from audit.jobs import JobResult
 from audit.records import Actor, StoreOutcome
+from audit.replacement import Replacement
 from audit.restores import Restore
 from stacks.errors import ClusterUnreachableError, StoresError
 from tests.audit.test_backups import NOON
@@ -58,8 +59,8 @@ class Cluster:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = Cluster()
     for name in ("read", "patch", "pods"):
-        monkeypatch.setattr(restores.live, name, getattr(made, name))
-    monkeypatch.setattr(restores, "_POLL_S", 0)
+        monkeypatch.setattr(replacement.live, name, getattr(made, name))
+    monkeypatch.setattr(replacement, "_POLL_S", 0)
     return made
 
 
@@ -72,7 +73,7 @@ def restored(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, result: JobResul
             raise result
         return result
 
-    monkeypatch.setattr(Restore, "load", load)
+    monkeypatch.setattr(Replacement, "load", load)
     work = Restore(SimpleNamespace(cluster=cluster), Actor("alice", "user"), lambda _event: None)  # type: ignore[arg-type]
     run: Any = SimpleNamespace(run_id="run-1", until_sells=lambda store_id: StoreOutcome(store_id, "success", "Ready"))
     snapshot = Snapshot("3" * 64, NOON, "manual", (), None, None)
@@ -126,7 +127,7 @@ def test_after_one_that_broke_off_only_a_restore_that_succeeds_opens_the_shop(
 
 def test_a_backup_that_runs_is_waited_for_and_not_for_ever(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster.backups = ["Succeeded", "Failed", "Running"]
-    monkeypatch.setattr(restores, "_PODS_GONE_S", 0)
+    monkeypatch.setattr(replacement, "_PODS_GONE_S", 0)
     outcome = restored(cluster, monkeypatch, JobResult(succeeded=True))
     assert cluster.seen == []
     assert (cluster.replicas, cluster.mark, cluster.suspended) == (2, None, False)
@@ -137,7 +138,7 @@ def test_a_backup_that_no_node_takes_keeps_nobody_from_a_restore(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.backups = ["Unscheduled Pending"]
-    monkeypatch.setattr(restores, "_PODS_GONE_S", 0)
+    monkeypatch.setattr(replacement, "_PODS_GONE_S", 0)
     assert restored(cluster, monkeypatch, JobResult(succeeded=True)).status == "Ready"
 
 
@@ -146,6 +147,6 @@ def test_one_that_broke_off_stays_closed_also_when_the_next_cannot_begin(
 ) -> None:
     restored(cluster, monkeypatch, LOAD)
     cluster.backups = ["Running"]
-    monkeypatch.setattr(restores, "_PODS_GONE_S", 0)
+    monkeypatch.setattr(replacement, "_PODS_GONE_S", 0)
     restored(cluster, monkeypatch, JobResult(succeeded=True))
     assert (cluster.replicas, cluster.mark, cluster.suspended) == (0, "run-1 - 2", True)

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from audit import backups, live, restores, rewinds
+from audit import backups, live, replacement, rewinds
 from audit import schema as schemas
 from audit.backups import Snapshot
 from audit.closed import RESTORING, Closed
 from audit.jobs import JobResult
 from audit.records import Actor, StoreOutcome
-from audit.restores import Restore
+from audit.replacement import Replacement
 from audit.rewinds import Rewind, chosen, with_data
 from audit.schema import Schema
 from audit.upgrade_plan import Step, UpgradePlan
@@ -118,11 +118,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(live, "read", made.read)
     monkeypatch.setattr(live, "patch", made.patch)
     monkeypatch.setattr(live, "pods", lambda *given: range(made.replicas if "wordpress" in str(given) else 0))
-    monkeypatch.setattr(restores, "_works", lambda _: True)
+    monkeypatch.setattr(replacement, "_works", lambda _: True)
     monkeypatch.setattr(backups, "taken", made.taken)
     monkeypatch.setattr(backups, "job_of", lambda *_: JOB)
     monkeypatch.setattr(backups, "server_of", lambda _: None)
-    monkeypatch.setattr(Restore, "load", lambda *given: made.load(*given))  # noqa: PLW0108 - bound to the restore
+    monkeypatch.setattr(Replacement, "load", lambda *given: made.load(*given))  # noqa: PLW0108 - bound to the restore
     return made
 
 
@@ -317,7 +317,7 @@ def test_a_cluster_that_goes_away_after_the_shop_was_closed_leaves_it_closed(
     def gone(*_: object) -> JobResult:
         raise ClusterUnreachableError("cluster", "it does not answer", "start it")
 
-    monkeypatch.setattr(Restore, "load", gone)
+    monkeypatch.setattr(Replacement, "load", gone)
     outcome = world.rewind().before_engine()
     assert outcome is not None
     assert (outcome.status, world.state) == ("Failed", "closed")
