@@ -208,6 +208,12 @@ def test_a_shop_without_its_language_pack_says_in_its_pages_that_they_are_englis
         assert '<html lang="en-US">' in web.get(path).body, path
 
 
+def test_the_installs_notes_are_no_pages(web: Pod) -> None:
+    assert (web.folder / "code/.store-complete").exists()
+    assert web.get("/.store-complete").code == 403
+    assert web.get("/.store/alive").code == 200
+
+
 def test_a_second_start_changes_nothing(shop: Shop, second_pod: Pod) -> None:
     before, options_before = counts(shop), options(shop)
     done = shop.pod().set_up()
