@@ -1,4 +1,4 @@
-"""The shop's one address, by Apache and PHP of the sandbox's image: redirects, and rewritten texts."""
+"""The shop's one address, by Apache of the sandbox's image: who comes another way is sent there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.containers.image import Image, Mount
 
-from .rendering import CHART, RELEASE, VALUES, Chart
+from .rendering import RELEASE, VALUES, Chart
 
 PROD = [VALUES / "values-prod.yaml"]
 PLATFORM = f"{RELEASE}.example.com"
@@ -131,79 +131,3 @@ def test_a_port_that_is_not_the_schemes_own_is_in_the_address(serve) -> None:
     host = f"{RELEASE}.127.0.0.1.nip.io:8080"
     (answer,) = serve(values, [], request(host, "/a", scheme="http"))
     assert answer.leads_to == (301, f"http://{TEA}:8080/a")
-
-
-# --- texts that hold an address
-
-
-def rewritten(image: Image, before: str, now: str, *values: str) -> list[str]:
-    code = (CHART / "files/install/address.php").read_text().replace("<?php", "", 1)
-    script = code + (
-        "$rewrite = address_rewriter(getenv('BEFORE'), getenv('NOW'));"
-        "echo json_encode(array_map(fn ($v) => rewrite_value($v, $rewrite), json_decode(getenv('VALUES'), true)));"
-    )
-    script = script.replace("declare(strict_types=1);", "")
-    done = image.run(
-        'php -r "$CODE"',
-        user=33,
-        writable=["/tmp"],  # noqa: S108
-        environment={"CODE": script, "BEFORE": before, "NOW": now, "VALUES": json.dumps(values)},
-    )
-    assert done.code == 0, done.out
-    found: list[str] = json.loads(done.out)
-    return found
-
-
-OLD = "http://tea.127.0.0.1.nip.io:8080"
-NEW = "https://tea.example.org"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (f'<a href="{OLD}/wp-admin/">', f'<a href="{NEW}/wp-admin/">'),
-        (f"see {OLD}.", f"see {NEW}."),
-        (OLD, NEW),
-        ("https://tea.127.0.0.1.nip.io:8080/x", f"{NEW}/x"),
-        ('src="//tea.127.0.0.1.nip.io:8080/x"', 'src="//tea.example.org/x"'),
-        (r'{"u":"http:\/\/tea.127.0.0.1.nip.io:8080\/x"}', r'{"u":"https:\/\/tea.example.org\/x"}'),
-        ("?to=http%3A%2F%2Ftea.127.0.0.1.nip.io%3A8080%2Fx", "?to=https%3A%2F%2Ftea.example.org%2Fx"),
-        # Other addresses.
-        ("http://tea.127.0.0.1.nip.io:80801/", None),
-        ("http://tea.127.0.0.1.nip.io/", None),
-        ("http://a.tea.127.0.0.1.nip.io:8080/", None),
-        ("mail@tea.127.0.0.1.nip.io:8080", None),
-    ],
-)
-def test_an_address_is_rewritten_in_every_notation_and_no_other_is(
-    wordpress: Image, text: str, expected: str | None
-) -> None:
-    assert rewritten(wordpress, OLD, NEW, text) == [text if expected is None else expected]
-
-
-@pytest.mark.parametrize("following", [":8080/", "x/", ".evil.example/", "-a/"])
-def test_a_host_that_only_begins_alike_is_another(wordpress: Image, following: str) -> None:
-    text = f"https://tea.example.org{following}"
-    assert rewritten(wordpress, NEW, OLD, text) == [text]
-
-
-def test_rewriting_twice_changes_nothing_more(wordpress: Image) -> None:
-    once = rewritten(wordpress, "https://tea.example.org", "https://tea.example.org:8443", "https://tea.example.org/a")
-    assert once == ["https://tea.example.org:8443/a"]
-    assert rewritten(wordpress, "https://tea.example.org", "https://tea.example.org:8443", *once) == once
-
-
-def test_serialized_values_keep_their_form(wordpress: Image) -> None:
-    def string(text: str) -> str:
-        return f's:{len(text.encode())}:"{text}";'
-
-    inner = f"a:1:{{{string('é')}{string(OLD + '/é')}}}"
-    before = f'a:3:{{i:0;{string(OLD)}i:1;{string(inner)}i:2;O:8:"stdClass":1:{{{string("u")}{string(OLD)}}}}}'
-    new_inner = f"a:1:{{{string('é')}{string(NEW + '/é')}}}"
-    after = f'a:3:{{i:0;{string(NEW)}i:1;{string(new_inner)}i:2;O:8:"stdClass":1:{{{string("u")}{string(NEW)}}}}}'
-    foreign = f'C:7:"Foreign":{len(OLD)}:{{{OLD}}}'
-    broken = f's:3:"{OLD}";'
-    assert rewritten(wordpress, OLD, NEW, before) == [after]
-    assert rewritten(wordpress, OLD, NEW, f"a:1:{{i:0;{foreign}}}") == [f"a:1:{{i:0;{foreign}}}"]
-    # What PHP itself cannot read is a text like any other.
-    assert rewritten(wordpress, OLD, NEW, broken) == [f's:3:"{NEW}";']

@@ -426,7 +426,9 @@ def test_the_chart_names_the_wordpress_that_its_image_has() -> None:
 
 def test_the_install_gets_its_settings_as_data_and_every_step(rendered: Rendered) -> None:
     data = rendered.one("ConfigMap", "wordpress-install")["data"]
-    files = {path.name: path.read_text() for path in (CHART / "files" / "install").iterdir()}
+    files = {
+        path.name: path.read_text() for part in ("install", "address") for path in (CHART / "files" / part).iterdir()
+    }
     assert {name: text for name, text in data.items() if name != "settings.json"} == files
 
 
