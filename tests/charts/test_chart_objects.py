@@ -477,3 +477,18 @@ def test_the_notes_name_the_address_and_both_ways_to_the_credentials(chart: Char
     notes = Chart(chart.helm, copy).render(domains).one("ConfigMap", "notes")["data"]["notes"]
     assert "http://tea.example.org/wp-admin/" in notes
     assert "a DNS record of tea.example.org, www.tea.example.org that leads to the same place as" in notes
+
+
+@pytest.mark.parametrize(("limit", "php"), [("256Mi", 192), ("319Mi", 255), ("320Mi", 256), ("2Gi", 256)])
+def test_no_request_may_take_all_that_its_container_has(chart: Chart, limit: str, php: int) -> None:
+    rendered = chart.render({"web": {"resources": {"limits": {"memory": limit}, "requests": {"memory": "128Mi"}}}})
+    assert f"memory_limit = {php}M\n" in rendered.one("ConfigMap", "wordpress-php")["data"]["store.ini"]
+    extra = {v["name"]: v["value"] for v in rendered.container("wordpress")["env"]}["WORDPRESS_CONFIG_EXTRA"]
+    # Else WordPress raises it to 256M in its admin pages, and to 40M for visitors.
+    assert "define('WP_MAX_MEMORY_LIMIT', ini_get('memory_limit'));" in extra
+
+
+@pytest.mark.parametrize(("limit", "task"), [("192Mi", "96"), ("256Mi", "160"), ("1Gi", "928")])
+def test_a_scheduled_task_has_what_the_others_of_its_container_leave(chart: Chart, limit: str, task: str) -> None:
+    rendered = chart.render({"cron": {"resources": {"limits": {"memory": limit}}}})
+    assert {v["name"]: v["value"] for v in rendered.container("cron")["env"]}["CRON_PHP_MEMORY_MIB"] == task

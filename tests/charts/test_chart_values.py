@@ -259,6 +259,13 @@ def test_values_are_refused_from_their_bounds_on(
             "database.resources.limits.memory: 191Mi is too little for MariaDB; set at least 192Mi",
         ),
         (
+            {"cron": {"resources": {"limits": {"memory": "191Mi"}}}},
+            (
+                "cron.resources.limits.memory: 191Mi leaves 95 MiB to a task of WordPress, beside the 96 MiB of what "
+                "runs it; set at least 192Mi"
+            ),
+        ),
+        (
             {"web": {"shutdown": {"drainSeconds": 36}}},
             (
                 "web.shutdown.graceSeconds: 45 leaves less than 10 seconds after web.shutdown.drainSeconds 36; "

@@ -109,6 +109,75 @@ def test_a_task_that_ends_the_process_is_named_and_blocks_nothing(shop: ServingS
         assert int(shop.php("return get_option('test_ran');")) == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        ("", "ended early in large_task: Allowed memory size of 167772160 bytes exhausted"),
+        # As wp-cron.php and WooCommerce's queue do.
+        (
+            "wp_raise_memory_limit('cron');",
+            "ended early in large_task: Allowed memory size of 167772160 bytes exhausted",
+        ),
+        # As some plugins do, to the system's limit then.
+        ("ini_set('memory_limit', '-1');", "Out of memory"),
+    ],
+)
+def test_a_task_that_wants_more_memory_than_there_is_ends_and_nothing_else_does(
+    shop: ServingShop, cron: Callable[[], Contained], before: str, told: str
+) -> None:
+    """160 MiB are what 256Mi of the container leave to a task. The kernel would end the whole container."""
+    takes = f"add_action('large_task', function () {{ {before} strlen(str_repeat('x', 400 * 1024 * 1024)); }});"
+    with plugin(shop, takes):
+        shop.php("wp_schedule_single_event(time() - 5, 'large_task');")
+        process = cron()
+        loop = child_of(first_of(process), "loop.php")
+        log = said(process, "cron: tasks: tasks.php ended with code", "tasks: well again after")
+        assert told in log
+        assert child_of(first_of(process), "loop.php") == loop
+        stop(process)
+        assert process.wait(WAIT_S) == 0
+    # Left by a process that ended at once; WordPress itself would forget it after a minute.
+    shop.php("delete_transient('doing_cron');")
+
+
+def test_an_ordinary_task_has_room_enough(shop: ServingShop) -> None:
+    """Half of what there is, beside WordPress with its shop."""
+    takes = "add_action('some_task', fn () => update_option('test_took', strlen(str_repeat('x', 80 * 1024 * 1024))));"
+    with plugin(shop, takes):
+        shop.php("delete_option('test_took'); wp_schedule_single_event(time() - 5, 'some_task');")
+        assert "tasks:" not in shop.cron()
+        assert int(shop.php("return get_option('test_took');")) == 80 * 1024 * 1024
+
+
+def test_in_a_pod_that_was_told_no_memory_tasks_run_by_phps_own_limit(shop: ServingShop) -> None:
+    """A pod of an older chart gets these scripts as well, until its successor is ready."""
+    with plugin(shop, "add_action('some_task', fn () => update_option('test_limit', ini_get('memory_limit')));"):
+        shop.php("delete_option('test_limit'); wp_schedule_single_event(time() - 5, 'some_task');")
+        assert "tasks:" not in shop.cron(CRON_PHP_MEMORY_MIB="")
+        assert shop.shop.option("test_limit") == "256M"
+
+
+def test_tasks_wait_while_the_database_is_updated_and_it_waits_for_them(shop: ServingShop) -> None:
+    shop.query("UPDATE wp_options SET option_value = '60421' WHERE option_name = 'db_version'")
+    update = "php /etc/store/schema/update.php"
+    # As while a task runs: its turn is taken.
+    held = (
+        f"$file = fopen('/tmp/wordpress.lock', 'c'); flock($file, LOCK_EX); passthru('{update}', $code); exit($code);"
+    )
+    done = shop.run("cron", f"php -r {shlex.quote(held)}")
+    assert "scheduled tasks run; the update waits for their end" in done.out
+    assert done.code == 0, done
+    with plugin(shop, "add_action('some_task', fn () => update_option('test_turn', 'ran'));"):
+        shop.php("delete_option('test_turn'); wp_schedule_single_event(time() - 5, 'some_task');")
+        # It wants its turn, so nothing new begins.
+        shop.cron()
+        assert shop.shop.option("test_turn") is None
+        done = shop.run("cron", update)
+        assert "the database is updated" in done.out
+        shop.cron()
+        assert shop.shop.option("test_turn") == "ran"
+
+
 def test_a_queue_that_dies_is_told_once_and_again_when_it_is_well(shop: ServingShop) -> None:
     with plugin(shop, "if (defined('DOING_CRON')) { trigger_error('broken plugin', E_USER_ERROR); }"):
         shop.php("as_enqueue_async_action('nothing_of_note');")

@@ -159,6 +159,16 @@ paths:
 {{- int .Values.web.maxRequestWorkers | default (max 2 (div (sub $memory 128) 96)) -}}
 {{- end }}
 
+{{/* PHP's limit for one request, in MiB: never so much that a single one would have its container killed. */}}
+{{- define "store.phpMemoryLimitMib" -}}
+{{- min .Values.web.php.memoryLimitMib (sub (include "store.mebibytes" .Values.web.resources.limits.memory | int) 64) -}}
+{{- end }}
+
+{{/* PHP's limit for the scheduled tasks in MiB: the container's, less what the loop, heartbeats and shells take. */}}
+{{- define "store.cronPhpMemoryMib" -}}
+{{- sub (include "store.mebibytes" .Values.cron.resources.limits.memory | int) 96 -}}
+{{- end }}
+
 {{/* InnoDB's buffer pool in MiB. */}}
 {{- define "store.innodbBufferPoolSizeMib" -}}
 {{- $memory := include "store.mebibytes" .Values.database.resources.limits.memory | int -}}
@@ -216,6 +226,9 @@ seccompProfile:
     define('DISALLOW_FILE_EDIT', true);
     define('AUTOMATIC_UPDATER_DISABLED', true);
     define('FS_METHOD', 'direct');
+    // WordPress raises PHP's limit to its own, above what the container has.
+    define('WP_MEMORY_LIMIT', ini_get('memory_limit'));
+    define('WP_MAX_MEMORY_LIMIT', ini_get('memory_limit'));
     {{- if not .Values.web.externalRequests }}
     define('WP_HTTP_BLOCK_EXTERNAL', true);
     {{- end }}
@@ -464,6 +477,10 @@ imagePullSecrets:
 {{- end }}
 {{- if and (not $external.host) (or $external.ca.configMap $external.ca.secret) }}
 {{- $problems = append $problems "database.external.ca: set, but database.external.host is empty, so it would do nothing; set database.external.host, or empty it" }}
+{{- end }}
+{{- $memory = .Values.cron.resources.limits.memory }}
+{{- if lt (include "store.cronPhpMemoryMib" . | int) 96 }}
+{{- $problems = append $problems (printf "cron.resources.limits.memory: %s leaves %s MiB to a task of WordPress, beside the 96 MiB of what runs it; set at least 192Mi" $memory (include "store.cronPhpMemoryMib" .)) }}
 {{- end }}
 {{- $shutdown := .Values.web.shutdown }}
 {{- if lt (int $shutdown.graceSeconds) (add $shutdown.drainSeconds 10 | int) }}

@@ -25,7 +25,7 @@ final class Child
     public function run(string $topic, string $script, int $limit_s): bool
     {
         $process = proc_open(
-            [PHP_BINARY, $script],
+            Turn::command($script),
             [0 => ['file', '/dev/null', 'r'], 1 => ['pipe', 'w'], 2 => ['pipe', 'w']],
             $pipes,
         );

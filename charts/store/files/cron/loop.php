@@ -12,6 +12,7 @@ declare(strict_types=1);
 require __DIR__ . '/problems.php';
 require __DIR__ . '/sender.php';
 require __DIR__ . '/child.php';
+require __DIR__ . '/turn.php';
 require '/etc/store/install/server.php';
 
 const SETTINGS_FILE = '/etc/store/platform/settings.json';
@@ -136,15 +137,18 @@ for ($round = 0; $round < $rounds && !stopping(); $round++) {
         }
         // WordPress may take minutes, and MariaDB has few connections.
         $db->close();
-        if ($due && !stopping()) {
+        // While the database is updated nothing of this is done; the next rounds do it.
+        $turn = Turn::wanted() ? null : Turn::take();
+        if ($turn !== null && $due && !stopping()) {
             $well = $child->run('queue', __DIR__ . '/queue.php', QUEUE_LIMIT_S);
             // A queue that does not get shorter is not tried all the time.
             $next['queue'] = now_s() + ($well ? 0 : $interval_s);
         }
-        if (now_s() >= $next['tasks'] && !stopping()) {
+        if ($turn !== null && now_s() >= $next['tasks'] && !stopping()) {
             $next['tasks'] = now_s() + $interval_s;
             $child->run('tasks', __DIR__ . '/tasks.php', TASKS_LIMIT_S);
         }
+        $turn?->end();
     }
     beat();
     while (!stopping() && now_s() < $started_s + $queue_s && $round + 1 < $rounds) {

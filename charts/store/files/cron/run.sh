@@ -4,7 +4,7 @@
 # its background work has a problem. The image's stop signal is SIGWINCH, for Apache; loop.php looks for the file
 # `stopping`, and ends what it runs before the pod's time is up.
 stopping=/tmp/stopping
-rm -f "$stopping"
+rm -f "$stopping" /tmp/wordpress.wanted
 trap 'touch "$stopping"' TERM INT WINCH
 
 # Apart from that work, which may hang: the pods' heartbeats.

@@ -2,17 +2,21 @@
 /**
  * The database is what this pod's code needs, or it is on record why not.
  *
- * Runs under the lock of the install, so that no pod sets itself up meanwhile, and looks once more whether it may.
+ * Runs under the lock of the install, so that no pod sets itself up meanwhile, and when it is its turn in this container;
+ * then looks once more whether it may.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);
 
 require __DIR__ . '/lib.php';
+require '/etc/store/cron/turn.php';
 
 /** The script has run, in a process of its own: WordPress can load only once per process. What it said last, if it failed. */
 function run(string $script): ?string
 {
-    $process = proc_open([PHP_BINARY, $script], [0 => ['file', '/dev/null', 'r'], 1 => STDERR, 2 => ['pipe', 'w']], $pipes);
+    $process = proc_open(Turn::command($script), [0 => ['file', '/dev/null', 'r'], 1 => STDERR, 2 => ['pipe', 'w']], $pipes);
     if ($process === false) {
         return "$script could not be started";
     }
@@ -30,13 +34,21 @@ if ($lock->fetch_row()[0] !== '1') {
     say('another pod sets itself up; the update waits for it');
     done();
 }
+Turn::want(true);
+$turn = Turn::take();
+if ($turn === null) {
+    say('scheduled tasks run; the update waits for their end');
+    done();
+}
 $code = code_versions();
 $pending = pending($code, database_versions($db));
 if ($pending === [] || others($db, $code) !== []) {
+    Turn::want(false);
     done();
 }
 say('updating the database: ' . implode(', ', $pending));
 $failure = run(__DIR__ . '/update-wordpress.php') ?? run(__DIR__ . '/update-woocommerce.php');
+Turn::want(false);
 // A long update may have outlived the connection; a new one tells the truth either way.
 $db = connected();
 $left = pending($code, database_versions($db));
