@@ -6,7 +6,9 @@ import base64
 import http.client
 import json
 import secrets
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from typing import Any, Final
 from kubernetes import client
 from kubernetes.config import new_client_from_config
 
+from . import by_hand
 from .rendering import CHART, VALUES
 
 RESTRICTED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -80,6 +83,15 @@ class Release:
         waiting = ["--wait", "--timeout", "5m"] if wait else []
         files = ["--values", str(VALUES / "values-local.yaml"), "--values", "-"]
         self._helm(["upgrade", "--install", self.name, str(CHART), *files, *waiting], json.dumps(given))
+
+    def install_by_hand(self, folder: Path) -> None:
+        """Make namespace, Secret and release with the commands of the chart's README, as they stand there."""
+        kubeconfig = shlex.quote(str(self.cluster.kubeconfig))
+        # The README's own words but for where the cluster is, and which port of it the test may ask.
+        helm = f'exec {self.cluster.helm} "$@" --kubeconfig {kubeconfig} --set ingress.port={self.cluster.http_port}'
+        kubectl = f'KUBECONFIG={kubeconfig} exec {sys.executable} -m tests.charts.kubectl "$@"'
+        commands = by_hand.script(release=self.name, namespace=self.name)
+        by_hand.run(commands, {"helm": helm, "kubectl": kubectl}, folder)
 
     def upgrade(self, *arguments: str) -> None:
         """Upgrade with the values of before and these, and wait."""

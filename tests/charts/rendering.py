@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,17 @@ class Chart:
         result = self._template(values, (), release)
         assert result.returncode != 0, f"rendered, though it should refuse {values}"
         return result.stderr
+
+    def notes(self, values: Mapping[str, Any], folder: Path) -> str:
+        """Return what Helm tells whoever installs these values; a copy of the chart in `folder` shows it as an object.
+
+        Helm itself shows it only to who has a cluster.
+        """
+        shutil.copytree(self.folder, folder)
+        notes = '{{ include (print .Template.BasePath "/NOTES.txt") . | toJson }}'
+        (folder / "templates" / "notes.yaml").write_text(f"kind: Notes\nmetadata: {{name: x}}\ntext: {notes}\n")
+        rendered = Chart(self.helm, folder).render(values)
+        return next(str(o["text"]) for o in rendered.objects if o["kind"] == "Notes")
 
     def lint(self, files: Sequence[Path]) -> str:
         """Return what `helm lint --strict` finds, or nothing."""
