@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import stat
 import subprocess
 import time
@@ -339,6 +340,38 @@ def test_a_plugin_is_fetched_once_and_found_again_when_nobody_publishes_it(
     assert "plugin own is no longer declared and not active" in done.out
     assert "own/own.php" not in str(shop.option("active_plugins"))
     assert not (pod.folder / "code/wp-content/plugins/own").exists()
+
+
+def test_of_an_archive_with_two_plugins_the_one_is_taken_that_it_is_named_after(
+    new_shop: Callable[..., Shop], publisher: Publisher
+) -> None:
+    """The helper is the first by its file and by its name, the orders of a folder and of WordPress."""
+    helper = "<?php\n/*\nPlugin Name: A helper\nVersion: 9.9\n*/\n"
+    content = archive("own", {"a-helper.php": helper, "own.php": PLUGIN.format(version="1.0")})
+    shop = new_shop({"plugins": [entry(publisher.url("own.zip", content), content)]})
+    done = shop.pod().set_up()
+    assert done.code == 0, done
+    assert "own/own.php" in str(shop.option("active_plugins"))
+    assert "own/a-helper.php" not in str(shop.option("active_plugins"))
+
+
+def test_an_archive_that_is_declared_is_never_forgotten(
+    new_shop: Callable[..., Shop], render: Callable[..., Rendered], publisher: Publisher
+) -> None:
+    """With a kept wp-content nothing unpacks it again; a restart may need it nevertheless."""
+    content, other = own_plugin(), own_plugin("0.9")
+    values = {"wpContent": {"mode": "persistent"}, "plugins": [entry(publisher.url("own.zip", content), content)]}
+    shop = new_shop(values)
+    assert shop.pod().set_up().code == 0
+    kept = shop.volume("uploads") / "packages" / f"{sha256(content)}.zip"
+    forgotten = kept.with_name(f"{sha256(other)}.zip")
+    forgotten.write_bytes(other)
+    for file in (kept, forgotten):
+        os.utime(file, (1000, 1000))
+    done = shop.pod().set_up()
+    assert done.code == 0, done
+    assert kept.exists()
+    assert not forgotten.exists()
 
 
 def test_an_archive_with_another_checksum_installs_nothing(new_shop: Callable[..., Shop], publisher: Publisher) -> None:

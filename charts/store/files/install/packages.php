@@ -8,6 +8,8 @@
 
 declare(strict_types=1);
 
+require_once __DIR__ . '/headers.php';
+
 const CONTENT_DIR = '/var/www/html/wp-content';
 const BUNDLED_DIR = '/usr/src/wordpress/wp-content';
 // On the volume of the uploads, beside them: Apache does not serve it, and a restarted pod finds it again.
@@ -25,24 +27,6 @@ function title_of(array $package): string
 function place_of(array $package, string $content = CONTENT_DIR): string
 {
     return "$content/{$package['kind']}s/{$package['slug']}";
-}
-
-/**
- * The version that a folder's header tells, or null if it holds no such plugin or theme.
- *
- * As WordPress reads it: in a theme's style.css, or in the first PHP file of a plugin that has a `Plugin Name`.
- */
-function version_in(string $folder, string $kind): ?string
-{
-    $files = $kind === 'theme' ? ["$folder/style.css"] : (glob("$folder/*.php") ?: []);
-    $name = $kind === 'theme' ? 'Theme Name' : 'Plugin Name';
-    foreach ($files as $file) {
-        $head = (string) @file_get_contents($file, false, null, 0, 8192);
-        if (preg_match("/^[ \\t\\/*#@]*$name:[ \\t]*\\S/mi", $head)) {
-            return preg_match('/^[ \t\/*#@]*Version:[ \t]*(\S+)/mi', $head, $found) ? $found[1] : '';
-        }
-    }
-    return null;
 }
 
 /**
@@ -80,6 +64,11 @@ function put(array $package, array $placed): array
     if (settings()['wpContent'] === 'persistent') {
         // What the merchant put in its place by the admin page stays until another is declared.
         if ($there !== null && ($placed[$key] ?? null) === $declared) {
+            // It may be needed again: what is declared is not forgotten.
+            $archive = PACKAGES_DIR . "/{$package['sha256']}.zip";
+            if ($source === 'archive' && is_file($archive)) {
+                touch($archive);
+            }
             return [$key, $declared];
         }
     } elseif ($source === 'image' && $there === substr($declared, strlen('image '))) {

@@ -9,6 +9,7 @@ declare(strict_types=1);
 
 require __DIR__ . '/lib.php';
 require __DIR__ . '/declared.php';
+require __DIR__ . '/headers.php';
 
 pretend_request();
 require '/var/www/html/wp-load.php';
@@ -17,11 +18,12 @@ require_once ABSPATH . 'wp-admin/includes/plugin.php';
 /** The plugin is active; its own installer has run, if it has one. */
 function activate(string $slug, string $value): void
 {
-    $files = array_keys(get_plugins("/$slug"));
-    if ($files === []) {
+    // The one whose version was compared.
+    $main = main_file(WP_PLUGIN_DIR . "/$slug");
+    if ($main === null) {
         refuse_for_good("plugin $slug: WordPress finds none in wp-content/plugins/$slug", "correct $value");
     }
-    $file = "$slug/$files[0]";
+    $file = "$slug/" . basename($main);
     if (is_plugin_active($file)) {
         return;
     }
