@@ -154,7 +154,17 @@ def test_a_value_that_is_taken_away_is_refused_by_name(chart: Chart, path: tuple
         (
             "webhooks.receiverUrl",
             ["", "https://a.example.com", "http://a.b.svc:9000/hooks/{store}"],
-            ["ftp://a", "https://user:password@a", "https://a/?key=1", "https://a b", "a.example.com", "https://a/\n"],
+            [
+                "ftp://a",
+                "https://user:password@a",
+                "https://a/?key=1",
+                "https://a b",
+                "a.example.com",
+                "https://a/\n",
+                "http://a:0",
+                "http://a:65536",
+                "http://a:99999",
+            ],
         ),
         ("mail.smtp.port", [1, 65535], [0, 65536, "587"]),
         ("mail.smtp.encryption", ["starttls", "tls", "none"], ["", "ssl", "STARTTLS"]),
@@ -174,11 +184,12 @@ def test_a_value_that_is_taken_away_is_refused_by_name(chart: Chart, path: tuple
         ("store.adminEmail", ["a@b"], ["", "ab", "a b@c", "a@" + "b" * 99]),
         ("image.tag", ["7", "7.1_x-y"], ["", "a b", "-x", "a" * 129]),
         ("image.digest", [""], ["sha256:12", "latest", "sha256:" + "G" * 64]),
-        ("image.registry", ["localhost:5000"], ["", "a/b", "https://a"]),
+        ("image.registry", ["localhost:5000", "a:65535"], ["", "a/b", "https://a", "a:65536"]),
+        ("backup.repository.url", ["http://a:1", "http://a:65535/b"], ["http://a:0", "http://a:65536", "http://a:"]),
         ("image.pullPolicy", ["Always", "Never"], ["", "always"]),
         ("uploads.size", ["1Gi", "512Mi", "2Ti"], ["", "0Gi", "1G", "1.5Gi", "-1Gi", 1]),
         ("uploads.accessMode", ["ReadWriteOnce", "ReadWriteMany"], ["ReadWriteOncePod", "ReadOnlyMany", ""]),
-        ("web.resources.limits.memory", ["256Mi", "4Gi"], ["1024", "1024Ki", "0Mi", "1.5Gi", 1024]),
+        ("web.resources.limits.memory", ["448Mi", "4Gi"], ["1024", "1024Ki", "0Mi", "1.5Gi", 1024]),
         ("web.resources.limits.cpu", ["1", "500m", "0.5", 1, 0.5], ["", "0m", "-1", "1 core", 0]),
         ("ingress.scheme", ["http"], ["", "HTTP", "ftp"]),
         ("ingress.host", ["", "a.example.com", "x"], ["a_b", "a..b", "-a.b", "A.b", "a.b'", "a.b:80", "*.a"]),
@@ -190,7 +201,22 @@ def test_a_value_that_is_taken_away_is_refused_by_name(chart: Chart, path: tuple
             [["bc"], ["A.bc"], ["*.a.bc"], ["a.bc:80"], ["a.1"], ["a.bc", "a.bc"], [f"a{n}.bc" for n in range(11)]],
         ),
         ("gateway.parentRefs", [[{"name": "a", "port": 1}]], [[], [{}], ["a"], [{"name": "a", "port": 0}]]),
-        ("web.trustedProxies", [["10.0.0.0/8"], ["::1"]], [[], ["any"], ["10.0.0.0/8\nListen 1"]]),
+        (
+            "web.trustedProxies",
+            [["10.0.0.0/8"], ["255.255.255.255/32"], ["::1"], ["fd00::/8", "::/0", "fe80::1/128"], ["0.0.0.0/0"]],
+            [
+                [],
+                ["any"],
+                ["10.0.0.0/8\nListen 1"],
+                ["10.0.0.0/33"],
+                ["10.0.0.0/99"],
+                ["256.0.0.0/8"],
+                ["10.0.0/8"],
+                ["fd00::/129"],
+                ["10"],
+                ["cafe"],
+            ],
+        ),
     ],
 )
 def test_values_are_refused_from_their_bounds_on(
@@ -251,11 +277,11 @@ def test_values_are_refused_from_their_bounds_on(
             ),
         ),
         (
-            {"web": {"resources": {"limits": {"memory": "255Mi"}}}},
+            {"web": {"resources": {"limits": {"memory": "255Mi"}, "requests": {"memory": "64Mi"}}}},
             "web.resources.limits.memory: 255Mi is too little for WordPress; set at least 256Mi",
         ),
         (
-            {"database": {"resources": {"limits": {"memory": "191Mi"}}}},
+            {"database": {"resources": {"limits": {"memory": "191Mi"}, "requests": {"memory": "64Mi"}}}},
             "database.resources.limits.memory: 191Mi is too little for MariaDB; set at least 192Mi",
         ),
         (
@@ -263,6 +289,34 @@ def test_values_are_refused_from_their_bounds_on(
             (
                 "cron.resources.limits.memory: 191Mi leaves 95 MiB to a task of WordPress, beside the 96 MiB of what "
                 "runs it; set at least 192Mi"
+            ),
+        ),
+        (
+            {"web": {"resources": {"requests": {"memory": "1025Mi"}}}},
+            (
+                "web.resources.requests.memory: 1025Mi is above web.resources.limits.memory 1024Mi; "
+                "lower it, or raise the limit"
+            ),
+        ),
+        (
+            {"database": {"resources": {"requests": {"cpu": 0.5}, "limits": {"cpu": "499m"}}}},
+            (
+                "database.resources.requests.cpu: 0.5 is above database.resources.limits.cpu 499m; "
+                "lower it, or raise the limit"
+            ),
+        ),
+        (
+            {"cron": {"resources": {"requests": {"ephemeral-storage": "2Gi"}, "limits": {"ephemeral-storage": "1Gi"}}}},
+            (
+                "cron.resources.requests.ephemeral-storage: 2Gi is above cron.resources.limits.ephemeral-storage 1Gi; "
+                "lower it, or raise the limit"
+            ),
+        ),
+        (
+            {"web": {"php": {"uploadMaxMib": 377}, "resources": {"limits": {"ephemeral-storage": "2049Mi"}}}},
+            (
+                "web.resources.limits.ephemeral-storage: 2049Mi is less than the 2050Mi of code and temporary files "
+                "that go with web.php.uploadMaxMib 377; set at least 2050Mi, or lower web.php.uploadMaxMib"
             ),
         ),
         (

@@ -12,7 +12,7 @@
      Call with (dict "root" $ "component" "wordpress"). */}}
 {{- define "store.selectorLabels" -}}
 app.kubernetes.io/name: store
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
@@ -153,6 +153,17 @@ paths:
 {{- if hasSuffix "Gi" . }}{{ mul 1024 (trimSuffix "Gi" . | int) }}{{ else }}{{ trimSuffix "Mi" . | int }}{{ end }}
 {{- end }}
 
+{{/* Thousandths of a CPU, of `600m`, `0.5`, `1` or a number. */}}
+{{- define "store.millicores" -}}
+{{- $cpu := toString . -}}
+{{- if hasSuffix "m" $cpu }}{{ trimSuffix "m" $cpu | int }}{{ else }}{{ round (mulf (float64 $cpu) 1000) 0 | int }}{{ end }}
+{{- end }}
+
+{{/* Room for temporary files of a web pod, in MiB: an upload, and once more as WordPress works on it. */}}
+{{- define "store.webTmpMib" -}}
+{{- add 256 (mul 2 .Values.web.php.uploadMaxMib) -}}
+{{- end }}
+
 {{/* Apache's worker processes. A worker with WooCommerce takes 60 to 110 MiB, the parent with its caches the rest. */}}
 {{- define "store.maxRequestWorkers" -}}
 {{- $memory := include "store.mebibytes" .Values.web.resources.limits.memory | int -}}
@@ -276,14 +287,14 @@ seccompProfile:
 - name: database-ca
   {{- if .configMap }}
   configMap:
-    name: {{ .configMap }}
+    name: {{ .configMap | quote }}
   {{- else }}
   secret:
-    secretName: {{ .secret }}
+    secretName: {{ .secret | quote }}
     defaultMode: 0440
   {{- end }}
     items:
-      - key: {{ .key }}
+      - key: {{ .key | quote }}
         path: ca.crt
 {{- end }}
 {{- end }}
@@ -325,7 +336,7 @@ seccompProfile:
 {{/* What the pods of a backup and of a restore have in common. The web pods' user owns the uploads. */}}
 {{- define "store.backupPod" -}}
 restartPolicy: Never
-serviceAccountName: {{ include "store.serviceAccountName" . }}
+serviceAccountName: {{ include "store.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -348,13 +359,13 @@ imagePullSecrets:
 
 {{- define "store.backupRepositoryEnv" -}}
 - name: STORE_ID
-  value: {{ .Release.Name }}
+  value: {{ .Release.Name | quote }}
 - name: REPOSITORY_KIND
   value: {{ .Values.backup.repository.kind }}
 - name: REPOSITORY_URL
   value: {{ .Values.backup.repository.url | quote }}
 - name: REPOSITORY_ID
-  value: {{ .Values.backup.repository.id | default .Release.Name }}
+  value: {{ .Values.backup.repository.id | default .Release.Name | quote }}
 {{- end }}
 
 {{/* What a container of restic needs beside the data: keys, room for its cache and for reports, the scripts. */}}
@@ -393,14 +404,14 @@ imagePullSecrets:
     name: {{ .Release.Name }}-backup
 - name: credentials
   secret:
-    secretName: {{ include "store.credentialsName" . }}
+    secretName: {{ include "store.credentialsName" . | quote }}
     defaultMode: 0440
     items:
       - key: mariadb-password
         path: mariadb-password
 - name: repository
   secret:
-    secretName: {{ include "store.credentialsName" . }}
+    secretName: {{ include "store.credentialsName" . | quote }}
     defaultMode: 0440
     items:
       - key: backup-password
@@ -413,7 +424,7 @@ imagePullSecrets:
 {{- with .Values.backup.repository.accessSecret }}
 - name: access
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- end }}
@@ -481,6 +492,27 @@ imagePullSecrets:
 {{- $memory = .Values.cron.resources.limits.memory }}
 {{- if lt (include "store.cronPhpMemoryMib" . | int) 96 }}
 {{- $problems = append $problems (printf "cron.resources.limits.memory: %s leaves %s MiB to a task of WordPress, beside the 96 MiB of what runs it; set at least 192Mi" $memory (include "store.cronPhpMemoryMib" .)) }}
+{{- end }}
+{{- $containers := dict "web" .Values.web.resources "cron" .Values.cron.resources "backup" .Values.backup.resources }}
+{{- if not $external.host }}
+{{- $_ := set $containers "database" .Values.database.resources }}
+{{- end }}
+{{- range $path, $resources := $containers }}
+{{- range $name := list "cpu" "memory" "ephemeral-storage" }}
+{{- $request := get $resources.requests $name | toString }}
+{{- $limit := get $resources.limits $name | toString }}
+{{- $amount := eq $name "cpu" | ternary "store.millicores" "store.mebibytes" }}
+{{- if and $request $limit (gt (include $amount $request | int) (include $amount $limit | int)) }}
+{{- $problems = append $problems (printf "%s.resources.requests.%s: %s is above %s.resources.limits.%s %s; lower it, or raise the limit" $path $name $request $path $name $limit) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- /* The volumes of a web pod that lie on its node: code, /run and temporary files. */}}
+{{- $local := add 1024 16 (include "store.webTmpMib" . | int) }}
+{{- with get .Values.web.resources.limits "ephemeral-storage" }}
+{{- if lt (include "store.mebibytes" . | int) (int $local) }}
+{{- $problems = append $problems (printf "web.resources.limits.ephemeral-storage: %s is less than the %dMi of code and temporary files that go with web.php.uploadMaxMib %d; set at least %dMi, or lower web.php.uploadMaxMib" . $local (int $.Values.web.php.uploadMaxMib) $local) }}
+{{- end }}
 {{- end }}
 {{- $shutdown := .Values.web.shutdown }}
 {{- if lt (int $shutdown.graceSeconds) (add $shutdown.drainSeconds 10 | int) }}
