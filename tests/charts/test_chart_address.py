@@ -120,6 +120,16 @@ def test_every_other_way_leads_to_the_one_address(serve) -> None:
     assert answers[0].headers.get("cache-control") is None
 
 
+def test_browsers_remember_for_a_day_that_a_shop_is_there_by_https_alone(serve) -> None:
+    values = {"ingress": {"domains": [TEA]}}
+    safe, probe = serve(values, PROD, request(TEA), request(TEA, "/.store/alive", scheme=""))
+    assert safe.headers["strict-transport-security"] == "max-age=86400"
+    assert "strict-transport-security" not in probe.headers
+    host = f"{RELEASE}.127.0.0.1.nip.io"
+    (plain,) = serve({}, [], request(host, scheme="https"))
+    assert "strict-transport-security" not in plain.headers
+
+
 def test_a_plain_shop_is_served_as_it_is(serve) -> None:
     host = f"{RELEASE}.127.0.0.1.nip.io"
     answers = serve({}, [], request(host, scheme="http"), request(host, scheme="https"), request("x", "/.store/alive"))

@@ -260,6 +260,18 @@ def test_the_new_pod_of_a_one_node_volume_starts_beside_the_old_one(chart: Chart
     assert "affinity" not in shared.pods()["wordpress"]["spec"]
 
 
+def test_several_web_pods_of_one_version_spread_over_the_nodes(chart: Chart, rendered: Rendered) -> None:
+    assert "topologySpreadConstraints" not in rendered.pods()["wordpress"]["spec"]
+    shared = chart.render({"uploads": {"accessMode": "ReadWriteMany"}, "web": {"replicas": 2}})
+    pod = shared.pods()["wordpress"]
+    (constraint,) = pod["spec"]["topologySpreadConstraints"]
+    # One node is no reason for a shop with one pod only.
+    assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"
+    assert constraint["topologyKey"] == "kubernetes.io/hostname"
+    assert constraint["matchLabelKeys"] == ["pod-template-hash"]
+    assert constraint["labelSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
 def test_only_several_web_pods_have_a_disruption_budget(chart: Chart, rendered: Rendered) -> None:
     assert "PodDisruptionBudget" not in {kind for kind, _ in rendered.names()}
     several = chart.render({"uploads": {"accessMode": "ReadWriteMany"}, "web": {"replicas": 2}})
@@ -317,8 +329,9 @@ def test_the_shop_has_one_address_everywhere(chart: Chart, ingress: dict[str, An
         assert url == naming.url(RELEASE, scheme=values["scheme"], domain=values["domain"], port=values["port"])
 
 
-def test_no_controllers_own_annotations_are_made(environment: Rendered) -> None:
-    assert "nginx.ingress.kubernetes.io" not in environment.text
+def test_the_chart_itself_knows_no_controllers_annotations(chart: Chart) -> None:
+    assert "nginx.ingress.kubernetes.io" not in chart.render().text
+    assert not [file for file in (CHART / "templates").iterdir() if "nginx.ingress" in file.read_text()]
 
 
 def test_local_volumes_are_of_local_path_and_prods_of_gp2(chart: Chart) -> None:

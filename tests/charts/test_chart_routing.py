@@ -13,6 +13,8 @@ PROD = [VALUES / "values-prod.yaml"]
 PLATFORM = f"{RELEASE}.example.com"
 TEA, WWW = "tea.example.org", "www.tea.example.org"
 ISSUER = {"cert-manager.io/cluster-issuer": "letsencrypt"}
+# What the values of prod say to the controller that they name.
+UPLOADS = {"nginx.ingress.kubernetes.io/proxy-body-size": "72m"}
 
 
 def domains(*names: str, **more: Any) -> dict[str, Any]:
@@ -32,7 +34,18 @@ def test_prod_relies_on_the_controllers_wildcard_certificate(chart: Chart) -> No
     ingress = chart.render(files=PROD).one("Ingress", "wordpress")
     assert ingress["spec"]["ingressClassName"] == "nginx"
     assert ingress["spec"]["tls"] == [{"hosts": [PLATFORM]}]
-    assert "annotations" not in ingress["metadata"]
+    assert ingress["metadata"]["annotations"] == UPLOADS
+
+
+def test_what_wordpress_takes_passes_prods_controller_on_every_host(chart: Chart) -> None:
+    """ingress-nginx answers 413 to more than 1 MiB unless told otherwise; a form has 8 MiB more than its file."""
+    rendered = chart.render(domains(TEA), files=PROD)
+    php = rendered.one("ConfigMap", "wordpress-php")["data"]["store.ini"]
+    upload = int(re.search(r"upload_max_filesize = (\d+)M", php)[1])  # type: ignore[index]
+    assert f"post_max_size = {upload + 8}M" in php
+    for name in ("wordpress", "domains"):
+        annotations = rendered.one("Ingress", name)["metadata"]["annotations"]
+        assert annotations["nginx.ingress.kubernetes.io/proxy-body-size"] == f"{upload + 8}m"
 
 
 def test_a_named_certificate_is_cert_managers_only_with_an_issuer(chart: Chart) -> None:
@@ -48,21 +61,21 @@ def test_a_named_certificate_is_cert_managers_only_with_an_issuer(chart: Chart) 
 def test_each_own_domain_has_a_certificate_of_its_own(chart: Chart) -> None:
     rendered = chart.render(domains(TEA, WWW), files=PROD)
     ingress = rendered.one("Ingress", "domains")
-    assert ingress["metadata"]["annotations"] == ISSUER
+    assert ingress["metadata"]["annotations"] == ISSUER | UPLOADS
     assert ingress["spec"]["tls"] == [
         {"hosts": [TEA], "secretName": f"tls-{TEA}"},
         {"hosts": [WWW], "secretName": f"tls-{WWW}"},
     ]
     # The platform's host never waits for them.
     assert rendered.one("Ingress", "wordpress")["spec"]["tls"] == [{"hosts": [PLATFORM]}]
-    assert "annotations" not in rendered.one("Ingress", "wordpress")["metadata"]
+    assert rendered.one("Ingress", "wordpress")["metadata"]["annotations"] == UPLOADS
 
 
 def test_without_an_issuer_the_controller_is_asked_for_the_domains_certificates(chart: Chart) -> None:
     rendered = chart.render(merged(domains(TEA), {"ingress": {"tls": {"clusterIssuer": ""}}}), files=PROD)
     ingress = rendered.one("Ingress", "domains")
     assert ingress["spec"]["tls"] == [{"hosts": [TEA]}]
-    assert "annotations" not in ingress["metadata"]
+    assert ingress["metadata"]["annotations"] == UPLOADS
 
 
 def test_every_host_leads_to_wordpress(chart: Chart) -> None:
