@@ -1,4 +1,5 @@
 <?php
+// License: GPL-2.0-or-later
 // The tests' receiver of webhooks: keeps every request, and answers what it was told to. Runs under `php -S`.
 const KEPT = '/tmp/deliveries';
 const STATUS = '/tmp/status';

@@ -1,5 +1,9 @@
 <?php
-/** Runs a script that loads WordPress, in a process of its own that always ends. */
+/**
+ * Runs a script that loads WordPress, in a process of its own that always ends.
+ *
+ * License: GPL-2.0-or-later
+ */
 
 declare(strict_types=1);
 

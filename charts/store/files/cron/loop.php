@@ -5,6 +5,8 @@
  * WordPress itself runs in processes of its own, which end, so that nothing of its memory stays; and only when there is
  * something to do, because loading it is the costly part. Each problem is one line in the log when it begins, when it
  * changes, and when it is over. Says in the file `heartbeat` that it lives, and once a minute in the database what it did.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

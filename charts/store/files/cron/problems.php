@@ -1,5 +1,9 @@
 <?php
-/** What does not work right now, told once: when it begins, when it becomes another, and when it is over. */
+/**
+ * What does not work right now, told once: when it begins, when it becomes another, and when it is over.
+ *
+ * License: GPL-2.0-or-later
+ */
 
 declare(strict_types=1);
 

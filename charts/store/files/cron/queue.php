@@ -1,5 +1,9 @@
 <?php
-/** WooCommerce's queue (Action Scheduler) has run what is due: webhooks, mail, clean-up. */
+/**
+ * WooCommerce's queue (Action Scheduler) has run what is due: webhooks, mail, clean-up.
+ *
+ * License: GPL-2.0-or-later
+ */
 
 declare(strict_types=1);
 

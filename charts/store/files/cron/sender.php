@@ -3,6 +3,8 @@
  * Sends the outbox to the platform's receiver: each event at least once, in order, signed, until the receiver has it.
  *
  * The table is made and filled by mu-plugins/store-outbox.php. Works without WordPress, so a broken plugin stops nothing.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

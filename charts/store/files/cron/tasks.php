@@ -1,5 +1,9 @@
 <?php
-/** WordPress' scheduled tasks have run, as if its wp-cron.php had been called. */
+/**
+ * WordPress' scheduled tasks have run, as if its wp-cron.php had been called.
+ *
+ * License: GPL-2.0-or-later
+ */
 
 declare(strict_types=1);
 

@@ -4,6 +4,8 @@
  *
  * WordPress ends a process that it cannot serve by a page and exit code 0, and so may any plugin's task. An end before
  * done() is a failure, and says which hook it happened in.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

@@ -4,6 +4,8 @@
  *
  * One is written when its declared value is another than the one that was last written, so that both a change of the
  * values and, in between, a change that the merchant makes in the admin page last. Needs WordPress to be loaded.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

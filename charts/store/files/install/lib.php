@@ -1,6 +1,8 @@
 <?php
 /**
  * What all steps share. Nothing here, or in a step, may print a secret.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

@@ -4,6 +4,8 @@
  *
  * A package is an entry of settings()['packages']: kind (`plugin` or `theme`), slug, version, url, sha256, value (the
  * chart's value that names it). Nothing here loads WordPress.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

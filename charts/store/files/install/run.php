@@ -4,6 +4,8 @@
  *
  * Waits for the database, takes a lock so that only one pod installs at a time, and runs each step-*.php in a process
  * of its own (WordPress can load only once per process). Every step may run any number of times.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

@@ -3,6 +3,8 @@
  * How every script of the chart that speaks to the database connects to it; WordPress itself does so by its settings.
  *
  * Where DATABASE_CA names a file, by TLS alone, to a server with a certificate of that authority and its own name.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

@@ -3,6 +3,8 @@
  * The files of every declared plugin and theme are there: WooCommerce, Storefront, and the merchant's own.
  *
  * Before anything loads WordPress, because a new pod's code holds only what the image has.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

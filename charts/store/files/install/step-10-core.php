@@ -3,6 +3,8 @@
  * WordPress is installed, with its first administrator: wholly or not at all.
  *
  * As WordPress' own installer does it, without its web page.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

@@ -1,6 +1,8 @@
 <?php
 /**
  * WordPress' declared settings are in the shop: title, address, language, time zone.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

@@ -3,6 +3,8 @@
  * Every declared plugin is active, and the declared theme is the shop's; a plugin no longer declared is not active.
  *
  * WooCommerce is active at each start. For all else a merchant's own choice lasts until the declared version changes.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

@@ -3,6 +3,8 @@
  * A new shop has its orders in tables of their own (HPOS), and no curtain before it.
  *
  * WooCommerce does this on the first visit of the admin page, and leaves the tables out if there is an order by then.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

@@ -1,6 +1,8 @@
 <?php
 /**
  * The shop can sell: country, currency, a payment method, its pages; and nothing that asks or calls home.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

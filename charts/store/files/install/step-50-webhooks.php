@@ -2,6 +2,8 @@
 /**
  * WooCommerce tells the platform's receiver of products that are created, updated and deleted; or nobody, where the values
  * name no receiver. The outbox for who changed them is there in both cases.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

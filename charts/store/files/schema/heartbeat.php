@@ -3,6 +3,8 @@
  * It is on record that this pod lives, and of what version it is; the image's versions are on record too.
  *
  * Ends with EXIT_DUE when the database is older than the code, no pod of another version is left, and this one serves.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

@@ -4,6 +4,8 @@
  *
  * Pods of two versions serve side by side while an image is replaced. The database may be brought to the new version
  * only when no pod of another version is left, so each pod writes down, again and again, that it lives and what it is.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

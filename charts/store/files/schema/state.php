@@ -2,6 +2,8 @@
 /**
  * Prints what the platform asks: versions of this pod's code, of the database and of every image that ran here, what is
  * still to be updated, which pods that waits for, and why the last try failed. One JSON document; no secret.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

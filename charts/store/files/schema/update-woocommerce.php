@@ -3,6 +3,8 @@
  * WooCommerce's tables and options are what its code needs, as its own command line makes them.
  *
  * Not by its queue, which would spread the updates over the next page views.
+ *
+ * License: GPL-2.0-or-later
  */
 
 declare(strict_types=1);

@@ -1,5 +1,9 @@
 <?php
-/** WordPress' own tables are what its code needs, as its own updater makes them. */
+/**
+ * WordPress' own tables are what its code needs, as its own updater makes them.
+ *
+ * License: GPL-2.0-or-later
+ */
 
 declare(strict_types=1);
 

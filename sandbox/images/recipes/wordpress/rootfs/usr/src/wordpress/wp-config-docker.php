@@ -2,6 +2,8 @@
 /**
  * Reads WordPress' settings from the environment, at every request: WORDPRESS_<NAME>, or the file that
  * WORDPRESS_<NAME>_FILE names. The entrypoint makes wp-config.php from this file.
+ *
+ * License: GPL-2.0-or-later
  */
 
 if ( ! function_exists( 'getenv_docker' ) ) {
