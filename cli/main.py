@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from cli import apply, audit, backups, completion, database, edit, look, sandbox, upgrade
-from cli.output import clean, for_people
+from cli.output import clean, for_people, silence
 from cli.session import Session, common, examples
 from stacks.errors import CancelledError, StoresError, UsageError
 
@@ -64,29 +64,47 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code. Every failure is told on stderr."""
+    """Run one command line and return its exit code. Every failure is told on stderr, to whoever still reads it."""
     session = Session()
     try:
         _refuse_undecodable(arguments)
         # Without click's own handling, which knows one exit code only.
         result = stores.main(list(arguments), prog_name="stores", standalone_mode=False, obj=session)
-    except StoresError as error:
-        if session.verbose or error.exit_code == 1:
+    except BrokenPipeError:
+        # The reader of a help text, say, has had enough.
+        silence(sys.stdout)
+        return StoresError.exit_code
+    except Exception as error:  # noqa: BLE001 - the last place: whatever it is, it is told
+        try:
+            return _told(error, verbose=session.verbose)
+        except BrokenPipeError:
+            silence(sys.stderr)
+            return _code_of(error)
+    return result if isinstance(result, int) else 0
+
+
+def _told(error: Exception, *, verbose: bool) -> int:
+    """Tell a failure on stderr, and return its exit code."""
+    code = _code_of(error)
+    if isinstance(error, StoresError):
+        if verbose or code == StoresError.exit_code:
             traceback.print_exception(error)
         for problem in error.problems:
             _error(str(problem))
-        return error.exit_code
-    except click.Abort:
+    elif isinstance(error, click.Abort):
         _error("stores: stopped; run it again to go on")
-        return CancelledError.exit_code
-    except click.ClickException as error:
+    elif isinstance(error, click.ClickException):
         error.show()
-        return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the last place: whatever it is, it is a defect and is told as one
+    else:
         traceback.print_exception(error)
         _error(f"stores: {type(error).__name__}: {error}; this is a defect of ours, please report the lines above")
-        return StoresError.exit_code
-    return result if isinstance(result, int) else 0
+    return code
+
+
+def _code_of(error: Exception) -> int:
+    if isinstance(error, StoresError | click.ClickException):
+        return error.exit_code
+    return CancelledError.exit_code if isinstance(error, click.Abort) else StoresError.exit_code
 
 
 def _refuse_undecodable(arguments: Sequence[str]) -> None:

@@ -52,6 +52,14 @@ STYLES: Final = {
 }
 
 
+class _LastingConsole(Console):
+    """A console whose reader may leave: the command goes on to its end, and prints for nobody."""
+
+    def on_broken_pipe(self) -> None:
+        """Print no more. Rich's own way is to end the program, in whichever thread has just printed."""
+        silence(self.file)
+
+
 @dataclass(frozen=True)
 class Output:
     """Where a command prints: answers on stdout, progress on stderr. `color` False switches colours off everywhere."""
@@ -105,10 +113,19 @@ class Output:
         return console.is_terminal and self._wants_color() and os.environ.get("TERM") != "dumb"
 
     def _console(self, stream: IO[str]) -> Console:
-        return Console(file=stream, no_color=not self._wants_color(), highlight=False, markup=False, emoji=False)
+        return _LastingConsole(
+            file=stream, no_color=not self._wants_color(), highlight=False, markup=False, emoji=False
+        )
 
     def _wants_color(self) -> bool:
         return self.color and not os.environ.get("NO_COLOR")
+
+
+def silence(stream: IO[str]) -> None:
+    """Let a stream lead nowhere whose reader (`head`) has left: neither we nor Python's last flush are to fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 @contextlib.contextmanager
@@ -122,8 +139,7 @@ def destination(file: Path | None) -> Iterator[IO[str]]:
             yield sys.stdout
             sys.stdout.flush()
         except BrokenPipeError:
-            # The reader (`head`) has had enough. Python's own flush at the end must not complain either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            silence(sys.stdout)
         return
     try:
         if file.exists() and not file.is_file():

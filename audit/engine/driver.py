@@ -76,6 +76,7 @@ class Engine:
                 return recorder.result(cancelled=True, began=False)
             if not recorder.failures:
                 raise self._workspace.failure(error, cell, recorder.messages) from None
+        recorder.check()
         return recorder.result()
 
     def up(
@@ -181,9 +182,11 @@ class Engine:
                 **_QUIET,
             )
         except CommandError as error:
+            recorder.check()
             if not (recorder.failures or self._stopped or self._gave_up):
                 raise self._workspace.failure(error, cell, recorder.messages) from None
             return recorder.result(cancelled=self._stopped, began=not isinstance(error, NotStartedError))
+        recorder.check()
         return recorder.result()
 
     def _unlocked(self, cell: str, work: Callable[[], T]) -> T:

@@ -58,6 +58,7 @@ class Recorder:
         self._broken: dict[str, list[str]] = {}
         self._errors: dict[str, list[str]] = {}
         self._unplaced: list[str] = []
+        self._fault: BaseException | None = None
 
     @property
     def failures(self) -> dict[str, str]:
@@ -77,7 +78,21 @@ class Recorder:
         return EngineResult(tuple(self._steps.values()), self.failures, cancelled, began)
 
     def on_event(self, event: events.EngineEvent) -> None:
-        """Take one event of the engine's stream."""
+        """Take one event of the engine's stream; what goes wrong over it is kept for `check`.
+
+        Raised in the stream's own thread it would be swallowed; or, a SystemExit, leave the engine waiting for ever.
+        """
+        try:
+            self._take(event)
+        except BaseException as error:  # noqa: BLE001 - see above; raised by `check`
+            self._fault = self._fault or error
+
+    def check(self) -> None:
+        """Raise what went wrong over an event."""
+        if self._fault is not None:
+            raise self._fault
+
+    def _take(self, event: events.EngineEvent) -> None:
         if event.resource_pre_event is not None:
             self._step(event.resource_pre_event.metadata, "started")
         elif event.res_outputs_event is not None:

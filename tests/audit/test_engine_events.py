@@ -1,4 +1,4 @@
-"""How the driver reads the engine's state and events; the engine itself is in tests/e2e."""
+"""How the driver reads the engine's state and events; what it makes of a cluster is in tests/e2e."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import json
 import os
 import socket
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import pytest
 from pulumi.automation import events
 
 from audit.engine import locks
-from audit.engine.events import Recorder
+from audit.engine.events import Recorder, Step
 from audit.engine.state import Snapshot, read_snapshot
 from components import naming
+from stacks import program
+from stacks.program import RunOptions
+from tests.audit.engine_workers import World
 
 TEA, TEA_TOO = "tea-x7k2m", "tea-x7k2m-quota-b2c4d"
 COMPONENT = f"urn:pulumi:local::stores::{naming.COMPONENT_TYPE}"
@@ -128,3 +134,21 @@ def test_a_lock_tells_who_took_it_and_when() -> None:
     assert locks.holders_in(text) == [locks.LockHolder("ci-7", 4711, datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC))]
     assert locks._moment("soon") is None
     assert locks._moment("2026-03-01T12:00:30") is None, "of an unknown zone"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fault", [SystemExit(1), ValueError("no such step")])
+def test_what_goes_wrong_over_an_event_is_raised_once_the_real_engine_has_ended(
+    programs: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    """A SystemExit in the thread that takes the events left the engine waiting for an answer for ever."""
+
+    def fail(_step: Step, _phase: str) -> None:
+        raise fault
+
+    monkeypatch.setattr(program, "run", lambda _root, _options: None)
+    world = World.made(tmp_path, programs["pulumi"].parent.parent)
+    with world.engine() as engine:
+        with pytest.raises(type(fault)):
+            engine.up("01", RunOptions(), frozenset(), fail)
+        assert engine.preview("01", RunOptions(), frozenset()).failures == {}

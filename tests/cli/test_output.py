@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,3 +164,35 @@ def test_an_answer_goes_into_a_device_and_does_not_take_its_place() -> None:
     with destination(Path("/dev/null")) as stream:
         stream.write("x")
     assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_command_whose_reader_has_left_goes_on_to_its_end(closed: str) -> None:
+    code = (
+        "import sys; from cli.output import Output\n"
+        "for _ in range(3): Output().line('an answer'); Output().note('a step')\n"
+        "sys.stdin.read()\n"
+        "for _ in range(3): Output().line('an answer'); Output().note('a step')\n"
+        "sys.exit(7)"
+    )
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, **pipes) as process:
+        gone, stays = getattr(process, closed), process.stderr if closed == "stdout" else process.stdout
+        gone.close()
+        assert process.stdin is not None
+        process.stdin.close()
+        assert stays is not None
+        said = stays.read().splitlines()
+    assert said == ["a step" if closed == "stdout" else "an answer"] * 6
+    assert process.returncode == 7
+
+
+def test_a_refusal_whose_reader_has_left_keeps_its_exit_code(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    run = "import sys; from cli.main import run; sys.exit(run(sys.argv[1:]))"
+    command = [sys.executable, "-c", run, "--root", str(tmp_path / "nowhere"), "list"]
+    try:
+        assert subprocess.run(command, stderr=write, stdout=subprocess.DEVNULL, check=False).returncode == 2
+    finally:
+        os.close(write)
