@@ -17,7 +17,8 @@ import pytest
 
 from charts import quota
 from tests.containers import job_pod
-from tests.containers.database import USER, DatabaseServer
+from tests.containers.authority import Authority
+from tests.containers.database import DatabaseServer
 from tests.containers.image import Image, Mount
 from tests.containers.network import network
 from tests.containers.pod import Pod, Shop
@@ -35,34 +36,6 @@ EXTERNAL: Final[dict[str, Any]] = {
     "backup": {"enabled": True},
 }
 _PLACE: Final = "/etc/mysql/tls"
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority, and the certificate that it gave the server."""
-
-    folder: Path
-
-    @classmethod
-    def new(cls, folder: Path, host: str) -> Authority:
-        folder.mkdir()
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-        commands = [
-            ["req", "-x509", *key, "-subj", "/CN=authority", "-out", "ca.crt", "-keyout", "ca.key"],
-            ["req", *key[:-2], "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}", "-out", "server.csr",
-             "-keyout", "server.key"],
-            ["x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
-             "-copy_extensions", "copy", "-out", "server.crt"],
-        ]  # fmt: skip
-        for command in commands:
-            subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
-        for file in folder.iterdir():
-            os.chown(file, USER, USER)
-        return cls(folder)
-
-    @property
-    def certificate(self) -> str:
-        return (self.folder / "ca.crt").read_text()
 
 
 @pytest.fixture(scope="module")
