@@ -47,5 +47,5 @@ def test_percentiles(share: float, value: int) -> None:
 def test_each_mutant_is_another_program_and_every_module_has_some() -> None:
     for module in mutation.TESTS:
         found = [mutant.source for mutant in mutation.mutants(module)]
-        assert len(found) > 20
+        assert len(found) > 5
         assert len(set(found)) == len(found)
