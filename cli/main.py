@@ -70,14 +70,11 @@ def run(arguments: Sequence[str]) -> int:
         _refuse_undecodable(arguments)
         # Without click's own handling, which knows one exit code only.
         result = stores.main(list(arguments), prog_name="stores", standalone_mode=False, obj=session)
-    except BrokenPipeError:
-        # The reader of a help text, say, has had enough.
-        silence(sys.stdout)
-        return StoresError.exit_code
     except Exception as error:  # noqa: BLE001 - the last place: whatever it is, it is told
         try:
             return _told(error, verbose=session.verbose)
-        except BrokenPipeError:
+        except OSError:
+            # Nobody can be told.
             silence(sys.stderr)
             return _code_of(error)
     return result if isinstance(result, int) else 0

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -52,6 +52,32 @@ STYLES: Final = {
 }
 
 
+class _Notes:
+    """What a command says beside its answer: where nobody can be told any more, the work goes on all the same.
+
+    A reader may have left, a terminal may be gone, the disk below a log may be full.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            silence(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            silence(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class _LastingConsole(Console):
     """A console whose reader may leave: the command goes on to its end, and prints for nobody."""
 
@@ -74,7 +100,7 @@ class Output:
     @property
     def err(self) -> Console:
         """Return the console of the progress."""
-        return self._console(sys.stderr)
+        return self._console(cast("IO[str]", _Notes(sys.stderr)))
 
     def line(self, text: str = "") -> None:
         """Print one line, with its times as the clock on the wall says where a person reads it."""

@@ -42,9 +42,9 @@ def parsed(text: str, where: str) -> datetime:
 
     A time without a zone is meant as the clock on the wall says. Raises UsageError for anything else.
     """
-    if ago := _AGO.fullmatch(text):
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago := _AGO.fullmatch(text):
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise UsageError(where, f"{text!r} is no time", f"write e.g. {FORMS}") from None

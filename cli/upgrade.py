@@ -242,7 +242,7 @@ def _agreed(session: Session, plan: UpgradePlan, *, as_json: bool, dry_run: bool
         return True
     if not _watched():
         raise UsageError(f"stores {plan.kind}", "nobody is there to agree to the plan", "look at it, then pass --yes")
-    return click.confirm("Carry this out?", default=False, err=True)
+    return click.confirm("Carry this out?", default=False, abort=True, err=True)
 
 
 def _watched() -> bool:

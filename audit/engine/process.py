@@ -90,6 +90,8 @@ class Process(automation.PulumiCommand):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 encoding="utf-8",
+                # Of a plugin, say. A reader that fails leaves the engine waiting for somebody to read.
+                errors="replace",
                 start_new_session=True,
             ) as process,
         ):

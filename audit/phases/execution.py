@@ -40,7 +40,8 @@ class Execution:
     def carry_out(self, admitted: tuple[Change, ...]) -> dict[str, StoreOutcome]:
         """Run the engine over every cell with admitted changes, wait for its stores; return an outcome for each.
 
-        The intents are committed, so each has its outcome on record, whatever is raised.
+        The intents are committed, so each has its outcome on record, whichever of our errors is raised. A defect leaves
+        them open, as a kill does: the next run settles them by looking.
         """
         outcomes: dict[str, StoreOutcome] = {}
         try:

@@ -6,6 +6,7 @@ run that cannot renew must have stopped its engine before somebody else may take
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -76,14 +77,14 @@ class LeaseKeeper:
         except LockedError as error:
             if self._done.is_set():
                 return TRY_AGAIN_S
-            self.tell(f"the lease is lost, stopping the engine: {error}")
             self._end_at = self.now() + END_AFTER_LOSS_S
             self._changed.set()
+            self._say(f"the lease is lost, stopping the engine: {error}")
             return RENEW_EVERY_S
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine must be stopped in time
             if not self._done.is_set():
                 left_s = max(0.0, self._good_until - self.now())
-                self.tell(f"the lease could not be renewed, it ends in {left_s:.0f} s: {type(error).__name__}: {error}")
+                self._say(f"the lease could not be renewed, it ends in {left_s:.0f} s: {type(error).__name__}: {error}")
             return TRY_AGAIN_S
         # From before the call: the database counts from some moment after it.
         self._good_until = began + self._ttl_s
@@ -97,10 +98,14 @@ class LeaseKeeper:
         due = 2 if now >= second else 1 if now >= first else 0
         while self._stops < due and not self._done.is_set():
             self._stops += 1
-            if self._stops == 1 and self._end_at is None:
-                self.tell("the lease is about to end and could not be renewed, stopping the engine")
             self.stop()
+            if self._stops == 1 and self._end_at is None:
+                self._say("the lease is about to end and could not be renewed, stopping the engine")
         return max(0.01, (first if due == 0 else second) - now) if due < 2 else RENEW_EVERY_S
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(Exception):  # where nobody can be told, the engine is stopped all the same
+            self.tell(text)
 
     def _renewing(self) -> None:
         wait_s = RENEW_EVERY_S

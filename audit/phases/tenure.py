@@ -92,11 +92,14 @@ def _signals(context: RunContext) -> Iterator[None]:
         yield
         return
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def cancel() -> None:
         context.cancel()
-        # Not from here: the signal may have come in the middle of a write to the same stream.
-        text = "stopping: the engine finishes what it is in the middle of"
-        threading.Thread(target=context.tell, args=(None, text)).start()
+        context.tell(None, "stopping: the engine finishes what it is in the middle of")
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        # Not from here: the signal may have come in the middle of a write to the same stream, or of a wait for the very
+        # event, whose lock this thread then holds.
+        threading.Thread(target=cancel).start()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -77,3 +77,11 @@ def test_a_stop_that_comes_while_the_program_is_being_started_reaches_it(
         process.run(["up", "--yes"], str(tmp_path), {})
     assert not isinstance(caught.value, NotStartedError)
     assert process._interrupts == 1
+
+
+def test_what_is_no_text_is_read_all_the_same(process: Process, tmp_path: Path) -> None:
+    program = tmp_path / "pulumi"
+    # More than a pipe holds: an engine that nobody reads would wait for ever.
+    program.write_text("#!/bin/sh\nprintf 'caf\\351\\n' >&2\nhead -c 200000 /dev/zero >&2\n")
+    program.chmod(0o700)
+    assert "caf\ufffd" in process.run(["stack"], str(tmp_path), {}).stderr

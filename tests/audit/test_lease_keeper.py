@@ -82,6 +82,19 @@ def test_whatever_keeps_it_from_renewing_the_engine_is_stopped_twice_before_the_
     assert "could not be renewed, it ends in 60 s" in scene.told[0]
 
 
+@pytest.mark.parametrize("failure", [GONE, LockedError("cell", "was taken over", "stop")])
+def test_where_nobody_can_be_told_the_engine_is_stopped_all_the_same(failure: Exception) -> None:
+    def fail(_text: str) -> None:
+        raise OSError("No space left on device")
+
+    scene = Scene(failure=failure)
+    keeper = LeaseKeeper([lease("01")], scene.renew, scene.stop, fail, lambda: scene.moment)
+    keeper.try_renewal()
+    scene.moment += TTL_S
+    keeper.look()
+    assert scene.stops == 2
+
+
 def test_a_database_that_comes_back_in_time_costs_nothing() -> None:
     scene = Scene(failure=GONE)
     keeper = scene.keeper()

@@ -187,6 +187,12 @@ def test_a_command_whose_reader_has_left_goes_on_to_its_end(closed: str) -> None
     assert process.returncode == 7
 
 
+def test_a_full_disk_below_its_log_ends_no_command() -> None:
+    code = "import sys; from cli.output import Output\nfor _ in range(3): Output().note('a step')\nsys.exit(7)"
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run([sys.executable, "-c", code], stderr=full, check=False).returncode == 7
+
+
 def test_a_refusal_whose_reader_has_left_keeps_its_exit_code(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)

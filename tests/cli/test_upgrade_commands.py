@@ -149,9 +149,9 @@ def test_a_refused_rollback_ends_with_11(gate, stores) -> None:
 
 def test_a_person_is_asked_and_may_say_no(gate, stores, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.upgrade._watched", lambda: True)
-    answers = iter((False, True))
-    monkeypatch.setattr("click.confirm", lambda *_, **__: next(answers))
-    assert stores(*UPGRADE).code == 0
+    answers = iter(("n", "y"))
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda *_, **__: next(answers))
+    assert stores(*UPGRADE).code == 130
     assert called(gate) == ["plan_upgrade"]
     stores(*UPGRADE)
     assert called(gate) == ["plan_upgrade", "plan_upgrade", "upgrade"]
