@@ -261,6 +261,32 @@ def test_a_value_that_the_open_shop_has_changed_meanwhile_is_left_alone(in_datab
     assert told == ['{"texts":2}', "https://new.example.org,MINE,https://new.example.org"]
 
 
+def test_an_image_with_php_81_can_run_it(in_database: Callable[..., list[str]]) -> None:
+    """Its `mysqli` has no execute_query, which came with PHP 8.2."""
+    told = in_database(r"""
+    class Mysqli81 extends mysqli {
+        public function execute_query(string $query, ?array $params = null): mysqli_result|bool {
+            throw new Error('Call to undefined method mysqli::execute_query()');
+        }
+    }
+    $db->query('CREATE TABLE keyless (t TEXT)');
+    $db->query('CREATE TABLE wp_options (option_id INT AUTO_INCREMENT PRIMARY KEY, option_name VARCHAR(191) UNIQUE,'
+        . ' option_value LONGTEXT, autoload VARCHAR(20))');
+    $db->query('CREATE TABLE wp_users (ID INT PRIMARY KEY, user_login VARCHAR(60), user_pass VARCHAR(255))');
+    $db->query("INSERT INTO keyless VALUES ('$old')");
+    $db->query("INSERT INTO wp_users VALUES (1, 'keeper', '')");
+    $db81 = new Mysqli81('localhost', 'root', '', $db->query('SELECT DATABASE()')->fetch_row()[0], 0,
+        '/run/mysqld/' . basename($db->query('SELECT @@socket')->fetch_row()[0]));
+    $db81->set_charset('utf8mb4');
+    echo json_encode(option($db81, 'siteurl')), "\n";
+    set_option($db81, 'siteurl', $old);
+    move_shop($db81, $old, 'https://new.example.org');
+    echo option($db81, 'siteurl'), "\n", $db->query('SELECT t FROM keyless')->fetch_row()[0], "\n";
+    echo settle_password($db81, 'keeper', 'then', 'now', true);
+    """)
+    assert told == ["null", *["https://new.example.org"] * 2, "set to this store's credentials"]
+
+
 @pytest.mark.parametrize(
     ("stored", "foreign", "told"),
     [

@@ -200,11 +200,27 @@ function move_shop(mysqli $db, string $old, string $new): array
     return $written;
 }
 
+/** A statement that ran with its values. As PHP 8.1 can do it too, which an image may have. */
+function executed(mysqli $db, string $sql, array $values): mysqli_stmt
+{
+    $statement = $db->prepare($sql);
+    $statement->execute($values);
+    return $statement;
+}
+
+/** What an option of WordPress has as its value; null if there is none. */
+function option(mysqli $db, string $name): ?string
+{
+    $found = executed($db, 'SELECT option_value FROM wp_options WHERE option_name = ?', [$name])->get_result();
+    return $found->fetch_row()[0] ?? null;
+}
+
 /** An option of WordPress has this value. */
 function set_option(mysqli $db, string $name, string $value): void
 {
     // `no` is read as "not loaded with every page" by every version of WordPress; a row that is there keeps its own.
-    $db->execute_query(
+    executed(
+        $db,
         "INSERT INTO wp_options (option_name, option_value, autoload) VALUES (?, ?, 'no')"
         . ' ON DUPLICATE KEY UPDATE option_value = VALUES(option_value)',
         [$name, $value],
@@ -262,7 +278,7 @@ function rewrite_keyed(mysqli $db, string $table, array $keys, array $texts, Add
     while ($page > 0) {
         $where = $behind === null ? '' : "$key > $here AND ";
         $select = "SELECT $columns FROM " . quoted($table) . " WHERE $where$match ORDER BY $order LIMIT $page";
-        $rows = $db->execute_query($select, [...($behind ?? []), ...$likes])->fetch_all();
+        $rows = executed($db, $select, [...($behind ?? []), ...$likes])->get_result()->fetch_all();
         $db->begin_transaction();
         foreach ($rows as $row) {
             $behind = array_slice($row, 0, count($keys));
@@ -273,8 +289,7 @@ function rewrite_keyed(mysqli $db, string $table, array $keys, array $texts, Add
                     // What has changed since it was read is left to whoever changed it: the shop may be open.
                     $update = 'UPDATE ' . quoted($table) . ' SET ' . quoted($text) . " = ? WHERE $key = $here AND "
                         . digest_of($text) . ' = ?';
-                    $db->execute_query($update, [$new, ...$behind, hash('sha256', $old)]);
-                    $count += $db->affected_rows;
+                    $count += executed($db, $update, [$new, ...$behind, hash('sha256', $old)])->affected_rows;
                 }
             }
         }
@@ -301,14 +316,13 @@ function rewrite_keyless(mysqli $db, string $table, array $texts, Address $addre
             // Not along the values themselves: what is sorted is cut off after 1024 bytes.
             $select = 'SELECT ' . digest_of($text) . " AS digest, MIN($value) $from GROUP BY digest HAVING digest > ?"
                 . " ORDER BY digest LIMIT $page";
-            $rows = $db->execute_query($select, [$address->like(), $behind])->fetch_all();
+            $rows = executed($db, $select, [$address->like(), $behind])->get_result()->fetch_all();
             $db->begin_transaction();
             foreach ($rows as [$behind, $old]) {
                 $new = rewritten($old, $address);
                 if ($new !== $old) {
                     $update = 'UPDATE ' . quoted($table) . ' SET ' . quoted($text) . ' = ? WHERE ' . digest_of($text) . ' = ?';
-                    $db->execute_query($update, [$new, $behind]);
-                    $count += $db->affected_rows;
+                    $count += executed($db, $update, [$new, $behind])->affected_rows;
                 }
             }
             $db->commit();
@@ -324,7 +338,7 @@ function rewrite_keyless(mysqli $db, string $table, array $texts, Address $addre
 /** How many rows make a page, by the size of the largest that matches, which the query gives; 0 if none does. */
 function page_rows(mysqli $db, string $largest, array $values): int
 {
-    $bytes = $db->execute_query($largest, $values)->fetch_row()[0];
+    $bytes = executed($db, $largest, $values)->get_result()->fetch_row()[0];
     return $bytes === null ? 0 : max(1, min(ROWS_AT_ONCE, intdiv(BYTES_AT_ONCE, max(1, (int) $bytes))));
 }
 

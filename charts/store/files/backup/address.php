@@ -52,13 +52,13 @@ function settled_password(string $hash, string $then, string $now, bool $foreign
 /** The administrator has the password of `settled_password`. Returns what was done. */
 function settle_password(mysqli $db, string $user, string $then, string $now, bool $foreign): string
 {
-    $row = $db->execute_query('SELECT ID, user_pass FROM wp_users WHERE user_login = ?', [$user])->fetch_row();
+    $row = executed($db, 'SELECT ID, user_pass FROM wp_users WHERE user_login = ?', [$user])->get_result()->fetch_row();
     if ($row === null) {
         return "there is no user $user";
     }
     [$hash, $told] = settled_password($row[1], $then, $now, $foreign);
     if ($hash !== null) {
-        $db->execute_query('UPDATE wp_users SET user_pass = ? WHERE ID = ?', [$hash, $row[0]]);
+        executed($db, 'UPDATE wp_users SET user_pass = ? WHERE ID = ?', [$hash, $row[0]]);
     }
     return $told;
 }

@@ -36,8 +36,3 @@ try {
     refuse("MariaDB refuses: {$error->getMessage()}", 'nothing is lost, the next start goes on; see the log of its pod');
 }
 done();
-
-function option(mysqli $db, string $name): ?string
-{
-    return $db->execute_query('SELECT option_value FROM wp_options WHERE option_name = ?', [$name])->fetch_row()[0] ?? null;
-}
