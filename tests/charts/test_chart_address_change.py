@@ -98,6 +98,31 @@ def test_an_install_that_is_older_than_this_step_moves_too(moving: ServingShop) 
     assert facts(moving) == expected(NEW, before["guid"])
 
 
+def test_a_link_that_leaves_no_room_for_the_new_address_stays_and_the_shop_comes_up(moving: ServingShop) -> None:
+    """Any visitor can leave one: with a comment, for example."""
+    moving.configure(ingress=OWN)
+    moving.install()
+    full = {"wp_users.user_url": 100, "wp_comments.comment_author_url": 200}
+    links = {column: f"{NEW}/".ljust(width, "x") for column, width in full.items()}
+    moving.query("UPDATE wp_users SET user_url = %s LIMIT 1", links["wp_users.user_url"])
+    moving.query(
+        "INSERT INTO wp_comments (comment_author, comment_author_url, comment_content) VALUES ('A', %s, %s)",
+        links["wp_comments.comment_author_url"],
+        NEW,
+    )
+    moving.configure(ingress=PLAIN)
+    said = moving.install()
+    assert f"the address was {NEW} and is now {OLD}: " in said
+    kept = "the old address stays where its column cannot take the new one: wp_comments.comment_author_url 1, "
+    assert f"{kept}wp_users.user_url 1" in said
+    assert moving.rows("SELECT comment_author_url, comment_content FROM wp_comments WHERE comment_author = 'A'") == [
+        {"comment_author_url": links["wp_comments.comment_author_url"], "comment_content": OLD}
+    ]
+    (address,) = moving.rows("SELECT option_value FROM wp_options WHERE option_name = 'store_address'")
+    assert address["option_value"] == OLD
+    assert "stays where" not in moving.install()
+
+
 def test_a_row_that_cannot_be_written_stops_the_step_and_says_so(moving: ServingShop) -> None:
     moving.configure(ingress=OWN)
     moving.install()

@@ -23,6 +23,9 @@ const KEPT_TABLES = ['wp_store_outbox'];
 /** Feed readers know a post by its `guid`, which only looks like an address. */
 const KEPT_COLUMNS = ['wp_posts.guid'];
 
+/** MariaDB's errors that are about one value: too long, there already in a UNIQUE column, against a CHECK. */
+const REFUSED_VALUES = [1406, 1062, 4025];
+
 /** A text that looked like serialized PHP is none. */
 class NotSerialized extends RuntimeException
 {
@@ -189,11 +192,12 @@ function taken(string $text, int &$at, int $length, string $end): string
 /**
  * The shop in this database has the address `$new` and no longer `$old`: in every text, and for WordPress.
  *
- * May run while the shop is open, and again after it broke off. Returns how many values were written, by table.
+ * May run while the shop is open, and again after it broke off. Returns how many values were written, by table; `$kept`
+ * is how many stay as they are, by column, since it cannot take the new address.
  */
-function move_shop(mysqli $db, string $old, string $new): array
+function move_shop(mysqli $db, string $old, string $new, ?array &$kept = null): array
 {
-    $written = rewrite_database($db, new Address($old, $new));
+    $written = rewrite_database($db, new Address($old, $new), $kept);
     foreach (['siteurl', 'home', ADDRESS_OPTION] as $option) {
         set_option($db, $option, $new);
     }
@@ -227,12 +231,14 @@ function set_option(mysqli $db, string $name, string $value): void
     );
 }
 
-/** Every text of the database that may change has the new address. Returns how many values were written, by table. */
-function rewrite_database(mysqli $db, Address $address): array
+/** Every text of the database that may change has the new address. Returns, and sets `$kept`, as move_shop does. */
+function rewrite_database(mysqli $db, Address $address, ?array &$kept = null): array
 {
-    $written = [];
+    // Whatever the server's own mode is: nothing may be cut off to make it fit.
+    $db->query("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')");
+    $written = $kept = [];
     foreach ($db->query("SHOW FULL TABLES WHERE Table_type = 'BASE TABLE'")->fetch_all() as [$table]) {
-        $count = in_array($table, KEPT_TABLES, true) ? 0 : rewrite_table($db, $table, $address);
+        $count = in_array($table, KEPT_TABLES, true) ? 0 : rewrite_table($db, $table, $address, $kept);
         if ($count > 0) {
             $written[$table] = $count;
         }
@@ -241,7 +247,7 @@ function rewrite_database(mysqli $db, Address $address): array
 }
 
 /** Every text of one table has the new address. */
-function rewrite_table(mysqli $db, string $table, Address $address): int
+function rewrite_table(mysqli $db, string $table, Address $address, array &$kept): int
 {
     $texts = $keys = [];
     foreach ($db->query('SHOW COLUMNS FROM ' . quoted($table))->fetch_all(MYSQLI_ASSOC) as $column) {
@@ -250,6 +256,8 @@ function rewrite_table(mysqli $db, string $table, Address $address): int
         } elseif (
             preg_match('/^(?:var)?char|text$|^json$/', preg_replace('/\(.*/', '', $column['Type'])) === 1
             && !in_array("$table.{$column['Field']}", KEPT_COLUMNS, true)
+            // It follows the columns that it is made of, and cannot be written.
+            && !str_contains($column['Extra'], 'GENERATED')
         ) {
             $texts[] = $column['Field'];
         }
@@ -257,12 +265,12 @@ function rewrite_table(mysqli $db, string $table, Address $address): int
     if ($texts === []) {
         return 0;
     }
-    return $keys === [] ? rewrite_keyless($db, $table, $texts, $address)
-        : rewrite_keyed($db, $table, $keys, $texts, $address);
+    return $keys === [] ? rewrite_keyless($db, $table, $texts, $address, $kept)
+        : rewrite_keyed($db, $table, $keys, $texts, $address, $kept);
 }
 
 /** As rewrite_table, page by page along the primary key, so that a table of any size takes little memory. */
-function rewrite_keyed(mysqli $db, string $table, array $keys, array $texts, Address $address): int
+function rewrite_keyed(mysqli $db, string $table, array $keys, array $texts, Address $address, array &$kept): int
 {
     $key = '(' . implode(', ', array_map('quoted', $keys)) . ')';
     $here = '(' . implode(', ', array_fill(0, count($keys), '?')) . ')';
@@ -289,7 +297,7 @@ function rewrite_keyed(mysqli $db, string $table, array $keys, array $texts, Add
                     // What has changed since it was read is left to whoever changed it: the shop may be open.
                     $update = 'UPDATE ' . quoted($table) . ' SET ' . quoted($text) . " = ? WHERE $key = $here AND "
                         . digest_of($text) . ' = ?';
-                    $count += executed($db, $update, [$new, ...$behind, hash('sha256', $old)])->affected_rows;
+                    $count += replaced_rows($db, $update, [$new, ...$behind, hash('sha256', $old)], "$table.$text", $kept);
                 }
             }
         }
@@ -304,7 +312,7 @@ function rewrite_keyed(mysqli $db, string $table, array $keys, array $texts, Add
 }
 
 /** As rewrite_table, by value, where no key tells rows apart; page by page along the values' digests. */
-function rewrite_keyless(mysqli $db, string $table, array $texts, Address $address): int
+function rewrite_keyless(mysqli $db, string $table, array $texts, Address $address, array &$kept): int
 {
     $count = 0;
     foreach ($texts as $text) {
@@ -322,7 +330,7 @@ function rewrite_keyless(mysqli $db, string $table, array $texts, Address $addre
                 $new = rewritten($old, $address);
                 if ($new !== $old) {
                     $update = 'UPDATE ' . quoted($table) . ' SET ' . quoted($text) . ' = ? WHERE ' . digest_of($text) . ' = ?';
-                    $count += executed($db, $update, [$new, $behind])->affected_rows;
+                    $count += replaced_rows($db, $update, [$new, $behind], "$table.$text", $kept);
                 }
             }
             $db->commit();
@@ -333,6 +341,37 @@ function rewrite_keyless(mysqli $db, string $table, array $texts, Address $addre
         }
     }
     return $count;
+}
+
+/**
+ * How many rows the update of one value has written: none where the column cannot take it, which is counted in `$kept`.
+ *
+ * It would be too long, be there twice, or break a rule of the table. Any visitor can write such a text, in a comment for
+ * one, so it may stop nobody; the transaction goes on behind a statement that was refused.
+ */
+function replaced_rows(mysqli $db, string $update, array $values, string $column, array &$kept): int
+{
+    try {
+        return executed($db, $update, $values)->affected_rows;
+    } catch (mysqli_sql_exception $error) {
+        if (!in_array($error->getCode(), REFUSED_VALUES, true)) {
+            throw $error;
+        }
+        $kept[$column] = ($kept[$column] ?? 0) + 1;
+        return 0;
+    }
+}
+
+/** Numbers by table or column, as a log says them. */
+function counted(array $counts): string
+{
+    return implode(', ', array_map(static fn (string $name): string => "$name {$counts[$name]}", array_keys($counts)));
+}
+
+/** What a log says of values that stay. */
+function told_of_kept(array $kept): string
+{
+    return 'the old address stays where its column cannot take the new one: ' . counted($kept);
 }
 
 /** How many rows make a page, by the size of the largest that matches, which the query gives; 0 if none does. */

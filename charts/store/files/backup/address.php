@@ -82,9 +82,11 @@ function main(): void
     $db->set_charset('utf8mb4');
     $new = getenv('STORE_URL');
     if ($about['url'] !== $new) {
-        $written = move_shop($db, $about['url'], $new);
-        $told = array_map(static fn (string $table): string => "$table {$written[$table]}", array_keys($written));
-        echo "address: {$about['url']} is $new now: ", implode(', ', $told) ?: 'nowhere', "\n";
+        $written = move_shop($db, $about['url'], $new, $kept);
+        echo "address: {$about['url']} is $new now: ", counted($written) ?: 'nowhere', "\n";
+        if ($kept !== []) {
+            echo 'address: ', told_of_kept($kept), "\n";
+        }
     }
     $then = secret('/run/store/credentials/wordpress-password');
     $now = secret('/etc/store/admin/wordpress-password');

@@ -29,8 +29,11 @@ try {
         set_option($db, ADDRESS_OPTION, $before);
     }
     if ($before !== $now) {
-        $changed = array_sum(move_shop($db, $before, $now));
+        $changed = array_sum(move_shop($db, $before, $now, $kept));
         say("the address was $before and is now $now: $changed values rewritten");
+        if ($kept !== []) {
+            say(told_of_kept($kept));
+        }
     }
 } catch (mysqli_sql_exception $error) {
     refuse("MariaDB refuses: {$error->getMessage()}", 'nothing is lost, the next start goes on; see the log of its pod');
