@@ -266,24 +266,23 @@ def test_a_value_that_the_open_shop_has_changed_meanwhile_is_left_alone(in_datab
 def test_a_value_that_cannot_take_the_new_address_stays_and_is_told_and_nothing_else_stops(
     in_database: Callable[..., list[str]], mode: str
 ) -> None:
-    """Too long by one byte, there already, against a rule, or written by nobody; with a key and without, in any mode."""
-    told = in_database(
-        f'$mode = "{mode}";'
-        + r"""
+    """Too long by one byte, there already, against a rule, or never written; with a key and without, in any mode."""
+    code = r"""
     $columns = "v VARCHAR(40), u VARCHAR(60) UNIQUE, c VARCHAR(60) CHECK (c NOT LIKE 'https:%'), g TEXT AS (v) STORED";
     $new = new Address($old, 'https://much-longer.example.org');
     foreach (['keyed' => 'id INT PRIMARY KEY, ', 'keyless' => 'id INT, '] as $table => $id) {
         $db->query("CREATE TABLE $table ($id $columns)");
-        $db->query("INSERT INTO $table VALUES (1, '$old/12345678', '$old/u1', 'c', DEFAULT), (2, '$old/123456789', '$old/u2', 'c', DEFAULT),"
-            . " (3, 'v', '$old/u3', '$old/c', DEFAULT), (4, '$old/4', 'https://much-longer.example.org/u2', 'c', DEFAULT)");
+        $db->query("INSERT INTO $table (id, v, u, c) VALUES (1, '$old/12345678', '$old/u1', 'c'),"
+            . " (2, '$old/123456789', '$old/u2', 'c'), (3, 'v', '$old/u3', '$old/c'),"
+            . " (4, '$old/4', 'https://much-longer.example.org/u2', 'c')");
     }
-    $db->query("SET SESSION sql_mode = $mode");
+    $db->query("SET SESSION sql_mode = MODE");
     echo json_encode([rewrite_database($db, $new, $kept), $kept]), "\n";
     foreach (['keyed', 'keyless'] as $table) {
-        echo json_encode($db->query("SELECT v, u, c FROM $table ORDER BY id")->fetch_all(), JSON_UNESCAPED_SLASHES), "\n";
+        echo json_encode($db->query("SELECT v, u, c FROM $table ORDER BY id")->fetch_all()), "\n";
     }
     """
-    )
+    told = in_database(code.replace("MODE", mode))
     old, new = "http://tea.example.com:8080", "https://much-longer.example.org"
     assert json.loads(told[0]) == [
         {"keyed": 4, "keyless": 4},
