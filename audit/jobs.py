@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Final, TypeVar
 
 from audit.watched import Watched
@@ -28,6 +29,8 @@ START_TIMEOUT_S: Final = 300
 _READ_TIMEOUT_S: Final = 20
 # The kubelet tries these again and again, but a Job's template does not change: no try will go better.
 _HOPELESS: Final = frozenset({"CreateContainerConfigError", "ErrImageNeverPull", "InvalidImageName"})
+# A Job that cannot be asked for just now: it is taken to be at work.
+_UNANSWERED: Final = SimpleNamespace(status=SimpleNamespace(conditions=None))
 
 T = TypeVar("T")
 
@@ -36,7 +39,9 @@ T = TypeVar("T")
 class JobResult:
     """How a Job ended.
 
-    `reason` says why it did not succeed, in one sentence, and `container` is the one that failed or was at work.
+    `reason` says why it did not succeed, in one sentence, and `container` is the last that was seen at work, None where
+    none ever was. `certain` is False where another may have been at work unseen: the pod went before its end was seen,
+    or could not be asked for, or was not the only one.
     `message` is what its last container wrote to its termination log, and `output` that container's whole log where it
     was asked for. `log_tail` has the last lines of every container that ran, each with the container's name in front.
     """
@@ -48,6 +53,7 @@ class JobResult:
     reason: str | None = None
     container: str | None = None
     cancelled: bool = False
+    certain: bool = True
 
 
 def run(
@@ -109,6 +115,24 @@ def _created(cluster: Cluster, job: Mapping[str, Any], on_wait: Callable[[str], 
             on_wait(f"job {name} in {namespace} could not be removed: {error}")
 
 
+@dataclass
+class _Progress:
+    """How far a Job's pods have come, over all looks at them."""
+
+    container: str | None = None
+    certain: bool = True
+    _names: set[str] = field(default_factory=set)
+
+    def look(self, pods: Sequence[Any] | None) -> None:
+        """Take one look; None are pods that could not be asked for."""
+        if pods:
+            self._names |= {pod.metadata.name for pod in pods}
+            self.container = _last_container(pods) or self.container
+            self.certain = len(self._names) == 1
+        elif pods is None or self._names:
+            self.certain = False
+
+
 class _Watch:
     """Follows one Job and its pods."""
 
@@ -119,6 +143,7 @@ class _Watch:
         self._on_wait = on_wait
         self._told = ""
         self._watched = Watched(time.monotonic())
+        self._progress = _Progress()
         self.start_timeout_s = START_TIMEOUT_S
 
     def until_over(self, timeout_s: int, cancelled: threading.Event, *, whole_output: bool) -> JobResult:
@@ -128,22 +153,32 @@ class _Watch:
         self._watched = Watched(time.monotonic())
         while not cancelled.is_set():
             job = self._seen(deadline)
+            pods = self._looked()
             if job is None:
-                return JobResult(succeeded=False, reason=f"job {self._name} was deleted while it ran")
+                return self._ended(pods, f"job {self._name} was deleted while it ran")
             verdict = _verdict(job)
-            pods = self._pods()
             hopeless = _hopeless(pods) or self._given_up(pods)
             if verdict is None and hopeless is None and time.monotonic() > deadline:
                 verdict = (False, f"it has not ended within {timeout_s} s")
-            if verdict is None and time.monotonic() > start_by and _last_container(pods) is None:
+            if verdict is None and time.monotonic() > start_by and self._progress.container is None:
                 verdict = (False, f"it has not begun within {self.start_timeout_s} s")
             if verdict is not None or hopeless is not None:
                 succeeded, reason = verdict or (False, hopeless)
                 return self._result(pods, reason, succeeded=succeeded, whole_output=whole_output)
             self._tell(pods)
-        pods = self._pods()
-        tail, container = self._tails(pods), _last_container(pods)
-        return JobResult(succeeded=False, log_tail=tail, reason="it was stopped", container=container, cancelled=True)
+        return self._ended(self._looked(), "it was stopped", cancelled=True)
+
+    def _ended(self, pods: Sequence[Any], reason: str, *, cancelled: bool = False) -> JobResult:
+        """Return that it was ended from outside."""
+        seen = self._progress
+        return JobResult(
+            succeeded=False,
+            log_tail=self._tails(pods),
+            reason=reason,
+            container=seen.container,
+            cancelled=cancelled,
+            certain=seen.certain,
+        )
 
     def _given_up(self, pods: Sequence[Any]) -> str | None:
         """Return why waiting for the newest pod comes to nothing, once that is sure; see `audit.watched`.
@@ -151,6 +186,8 @@ class _Watch:
         Whichever of its containers it is, the first or the last: what does not heal by itself is waited for no longer.
         """
         if not pods or not _waits_for(pods):
+            # It works again, so what it waits for next has all its time.
+            self._watched.doomed_since = None
             return None
         name = pods[-1].metadata.name
         found = self._cluster.evidence(self._namespace, logs=False)
@@ -163,11 +200,16 @@ class _Watch:
         return f"{self._watched.why}. It was not waited for any longer: this does not heal by itself"
 
     def _seen(self, deadline: float) -> Any:
-        """Return the Job after its next change, or after one slice; None when it is gone."""
+        """Return the Job after its next change, or after one slice; None when it is gone.
+
+        A Job that cannot be asked for is not gone.
+        """
         from kubernetes import watch  # noqa: PLC0415 - see stacks.cluster
 
-        job = self._ask(lambda: self._cluster.batch.read_namespaced_job(self._name, self._namespace))
-        if job is None or _verdict(job) is not None or time.monotonic() > deadline:
+        job: Any = self._ask(
+            lambda: self._cluster.batch.read_namespaced_job(self._name, self._namespace), otherwise=_UNANSWERED
+        )
+        if job is None or job is _UNANSWERED or _verdict(job) is not None or time.monotonic() > deadline:
             return job
         stream = watch.Watch()  # type: ignore[no-untyped-call]
 
@@ -185,13 +227,20 @@ class _Watch:
 
         return self._ask(change, otherwise=job)
 
-    def _pods(self) -> Sequence[Any]:
+    def _looked(self) -> Sequence[Any]:
+        """Return the pods, none where they cannot be asked for, and keep in mind how far they have come."""
+        pods = self._pods()
+        self._progress.look(pods)
+        return pods or ()
+
+    def _pods(self) -> Sequence[Any] | None:
+        """Return the pods, the newest last; None where they cannot be asked for."""
         found = self._ask(
             lambda: self._cluster.core.list_namespaced_pod(
                 self._namespace, label_selector=f"batch.kubernetes.io/job-name={self._name}"
             )
         )
-        return sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp) if found is not None else ()
+        return sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp) if found is not None else None
 
     def _tell(self, pods: Sequence[Any]) -> None:
         told = _waits_for(pods) or self._why_no_pod(pods)
@@ -219,7 +268,10 @@ class _Watch:
         if whole_output and pods:
             last = pods[-1]
             output = self._log(last.metadata.name, last.spec.containers[-1].name, None)
-        return JobResult(succeeded, self._tails(pods), _message(pods), output, told, _last_container(pods))
+        seen = self._progress
+        return JobResult(
+            succeeded, self._tails(pods), _message(pods), output, told, seen.container, certain=seen.certain
+        )
 
     def _tails(self, pods: Sequence[Any]) -> tuple[str, ...]:
         lines: list[str] = []

@@ -22,8 +22,8 @@ from stacks.errors import StoreFailedError, StoresError, UsageError
 
 _PODS_GONE_S: Final = 180
 _POLL_S: Final = 0.5
-# Containers of the template after which something of the shop is another than before.
-_TOUCHING: Final = ("load", "address", "files")
+# The container of the template that only reads: until it has ended the shop is as it was.
+_HARMLESS: Final = "fetch"
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,12 @@ class Replacement:
 
 
 def touches(result: jobs.JobResult) -> bool:
-    """Return whether a restore's Job came so far that something of the shop is another than before, perhaps."""
-    return result.container in _TOUCHING or result.cancelled
+    """Return whether a restore's Job came so far that something of the shop is another than before, perhaps.
+
+    It did not where none of its containers ever began, or only the one that fetches, and nothing more can have happened
+    unseen.
+    """
+    return result.cancelled or not result.certain or result.container not in (None, _HARMLESS)
 
 
 def _works(pod: Any) -> bool:

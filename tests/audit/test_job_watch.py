@@ -1,4 +1,7 @@
-"""A Job's pod that will never run is given up with the reason, whichever of its containers it is; without a cluster."""
+"""A Job's pod that will never run is given up with the reason, whichever of its containers it is; without a cluster.
+
+And what is known of a pod that is not there any more when its Job ends: never less than was seen of it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ import pytest
 
 from audit import jobs
 from audit.jobs import JobResult
+from audit.replacement import touches
+from stacks.errors import ClusterUnreachableError
 from stacks.evidence import Evidence
 
 NO_SUCH_IMAGE = "docker.io/library/wordpress:9: not found"
@@ -128,3 +133,144 @@ def test_a_pod_that_works_is_not_looked_at_again_and_again(monkeypatch: pytest.M
     job = JobOfOnePod([[RAN, status("load", running={}), WAITS]])
     ended(job, monkeypatch)
     assert job.asked == 0
+
+
+def test_an_image_pulled_late_hours_after_an_earlier_hiccup_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    hiccup = [pull("ErrImagePull", "i/o timeout"), WAITS]
+    works = [status("load", running={}), WAITS]
+    late = [RAN, status("files", waiting={"reason": "ErrImagePull", "message": "i/o timeout"})]
+    hour = [works] * 720
+    job = JobOfOnePod([hiccup, hiccup, *hour, late, late, [RAN, status("files", running={})]])
+    assert "has not ended within" in str(ended(job, monkeypatch).reason)
+    assert job.now > DEADLINE_S
+
+
+# --- what is known of a pod that is gone
+
+RUNS = SimpleNamespace(metadata=SimpleNamespace(resource_version="1"), status=SimpleNamespace(conditions=[]))
+LATE = SimpleNamespace(
+    status=SimpleNamespace(conditions=[SimpleNamespace(status="True", type="Failed", reason="DeadlineExceeded")]),
+    spec=SimpleNamespace(active_deadline_seconds=DEADLINE_S),
+)
+FAILED = SimpleNamespace(
+    status=SimpleNamespace(conditions=[SimpleNamespace(status="True", type="Failed", reason="BackoffLimitExceeded")])
+)
+DELETED = None
+ENDS = pytest.mark.parametrize("end", [LATE, FAILED, DELETED], ids=["deadline", "failed", "deleted"])
+
+
+class Api:
+    """What the cluster says of one Job and its pods, look by look; an error instead of an answer is raised."""
+
+    address = "https://cluster"
+
+    def __init__(self, *looks: tuple[Any, Any]) -> None:
+        self._looks = iter(looks)
+        self._now: tuple[Any, Any] = (None, None)
+        self.core = self.batch = self
+
+    def ask(self, question: Any, _about: str) -> Any:
+        answer = question()
+        if isinstance(answer, ClusterUnreachableError):
+            raise answer
+        return answer
+
+    def read_namespaced_job(self, *_: object) -> Any:
+        self._now = next(self._looks)
+        return self._now[0]
+
+    def list_namespaced_job(self, *_: object, **__: object) -> Any:
+        raise AssertionError
+
+    def list_namespaced_pod(self, *_: object, **__: object) -> Any:
+        pods = self._now[1]
+        return pods if isinstance(pods, ClusterUnreachableError) else SimpleNamespace(items=pods)
+
+    def list_namespaced_event(self, *_: object, **__: object) -> Any:
+        return SimpleNamespace(items=[])
+
+    def read_namespaced_pod_log(self, *_: object, **__: object) -> Any:
+        return SimpleNamespace(data=b"")
+
+
+AWAY = ClusterUnreachableError("cluster", "it does not answer", "start it")
+
+
+def pod(*containers: dict[str, Any], name: str = "restore-1-x") -> Any:
+    statuses = [_attributes(each) for each in containers]
+    return SimpleNamespace(
+        metadata=SimpleNamespace(name=name, creation_timestamp=name),
+        status=SimpleNamespace(
+            init_container_statuses=statuses, container_statuses=[], conditions=[], reason=None, message=None
+        ),
+        spec=SimpleNamespace(init_containers=[], containers=[]),
+    )
+
+
+PENDING = pod(status("fetch", waiting={"reason": "ContainerCreating"}))
+FETCHES = pod(status("fetch", running={}), status("load", waiting={"reason": "PodInitializing"}))
+FETCH_FAILED = pod(status("fetch", terminated={"exit_code": 1, "reason": "Error"}))
+LOADS = pod(status("fetch", terminated={"exit_code": 0}), status("load", running={}))
+
+
+def seen(monkeypatch: pytest.MonkeyPatch, *looks: tuple[Any, Any], start_timeout_s: int = 300) -> JobResult:
+    """Return how a Job ends of which this is seen, its last look included."""
+    monkeypatch.setattr(jobs.time, "sleep", lambda _s: None)
+    monkeypatch.setattr("kubernetes.watch.Watch", lambda: SimpleNamespace(stream=lambda *_, **__: ()))
+    watch = jobs._Watch(Api(*looks), "store-tea", "restore-1", lambda _text: None)  # type: ignore[arg-type]
+    watch.start_timeout_s = start_timeout_s
+    return watch.until_over(DEADLINE_S, threading.Event(), whole_output=False)
+
+
+@ENDS
+@pytest.mark.parametrize("last", [[], AWAY], ids=["gone", "not told"])
+def test_a_pod_that_was_seen_loading_has_touched_the_shop_also_when_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch, end: Any, last: Any
+) -> None:
+    result = seen(monkeypatch, (RUNS, [FETCHES]), (RUNS, [LOADS]), (end, last))
+    assert not result.succeeded
+    assert result.container == "load"
+    assert touches(result)
+
+
+@ENDS
+@pytest.mark.parametrize("before", [[PENDING], [FETCHES]], ids=["pending", "fetching"])
+def test_a_pod_that_went_unseen_may_have_touched_the_shop(
+    monkeypatch: pytest.MonkeyPatch, end: Any, before: list[Any]
+) -> None:
+    assert touches(seen(monkeypatch, (RUNS, before), (end, [])))
+    assert touches(seen(monkeypatch, (RUNS, before), (end, AWAY)))
+
+
+@ENDS
+def test_a_shop_is_touched_where_nobody_could_look(monkeypatch: pytest.MonkeyPatch, end: Any) -> None:
+    assert touches(seen(monkeypatch, (RUNS, AWAY), (end, [])))
+
+
+@ENDS
+def test_a_second_pod_does_not_say_how_far_the_first_came(monkeypatch: pytest.MonkeyPatch, end: Any) -> None:
+    begun, waits = {"running": {}}, {"waiting": {"reason": "ContainerCreating"}}
+    second, third = pod(status("fetch", **begun), name="restore-1-y"), pod(status("fetch", **waits), name="restore-1-z")
+    assert touches(seen(monkeypatch, (RUNS, [LOADS]), (end, [second])))
+    assert seen(monkeypatch, (RUNS, [LOADS]), (end, [third])).container == "load"
+
+
+@ENDS
+def test_a_fetch_that_is_seen_to_be_the_last_has_touched_nothing(monkeypatch: pytest.MonkeyPatch, end: Any) -> None:
+    result = seen(monkeypatch, (RUNS, [PENDING]), (RUNS, AWAY), (end, [FETCH_FAILED]))
+    assert result.container == "fetch"
+    assert not touches(result)
+
+
+@ENDS
+def test_a_job_that_never_had_a_pod_has_touched_nothing(monkeypatch: pytest.MonkeyPatch, end: Any) -> None:
+    result = seen(monkeypatch, (RUNS, []), (RUNS, []), (end, []))
+    assert result.container is None
+    assert not touches(result)
+
+
+def test_a_job_that_cannot_be_asked_for_is_not_taken_for_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = SimpleNamespace(status=SimpleNamespace(conditions=[SimpleNamespace(status="True", type="Complete")]))
+    looks = ((RUNS, [LOADS]), (AWAY, AWAY), (done, [LOADS]))
+    assert seen(monkeypatch, *looks).succeeded
+    assert seen(monkeypatch, *looks, start_timeout_s=0).succeeded, "it has begun, also where its pod cannot be seen"

@@ -84,6 +84,8 @@ def restored(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, result: JobResul
 
 FETCH = JobResult(succeeded=False, reason="no such snapshot", container="fetch")
 LOAD = JobResult(succeeded=False, reason="a full disk", container="load")
+DRAINED = JobResult(succeeded=False, reason="it has not ended within 7200 s", container="fetch", certain=False)
+UNSEEN = JobResult(succeeded=False, reason="job restore-1 was deleted while it ran", certain=False)
 
 
 def test_while_data_is_replaced_there_is_no_web_pod_and_no_backup_begins(
@@ -105,10 +107,11 @@ def test_a_restore_that_touched_nothing_opens_the_shop_as_it_was(
     assert "nothing was changed" in (outcome.reason or "")
 
 
-def test_a_restore_that_broke_off_leaves_the_shop_closed_and_unsaved(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("result", [LOAD, DRAINED, UNSEEN])
+def test_a_restore_that_broke_off_or_may_have_leaves_the_shop_closed_and_unsaved(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, result: JobResult
 ) -> None:
-    outcome = restored(cluster, monkeypatch, LOAD)
+    outcome = restored(cluster, monkeypatch, result)
     assert (cluster.replicas, cluster.mark, cluster.suspended) == (0, "run-1 - 2", True)
     assert (outcome.outcome, outcome.status) == ("failure", "Failed")
     assert "it stays closed until a restore succeeds" in (outcome.reason or "")

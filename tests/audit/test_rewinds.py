@@ -33,6 +33,7 @@ UNDO = "b" * 64
 DONE = JobResult(succeeded=True, container="files")
 UNTOUCHED = JobResult(succeeded=False, container="fetch", reason="the dump is not whole")
 BROKEN = JobResult(succeeded=False, container="load", reason="the volume is full")
+UNSEEN = JobResult(succeeded=False, reason="job restore-1 was deleted while it ran", certain=False)
 STOPPED = JobResult(succeeded=False, container="load", reason="it was stopped", cancelled=True)
 
 
@@ -183,7 +184,7 @@ def test_what_fails_before_anything_is_touched_opens_the_shop_again(
     assert "manifest" not in [what for what, *_ in world.done]
 
 
-@pytest.mark.parametrize(("result", "kind"), [(BROKEN, "failure"), (STOPPED, "cancelled")])
+@pytest.mark.parametrize(("result", "kind"), [(BROKEN, "failure"), (UNSEEN, "failure"), (STOPPED, "cancelled")])
 def test_what_breaks_off_in_the_middle_leaves_the_shop_closed_and_names_both_ways_on(
     world: World, result: JobResult, kind: str
 ) -> None:
