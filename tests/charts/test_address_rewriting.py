@@ -214,6 +214,39 @@ def test_tables_of_more_than_php_may_have_in_its_memory_are_rewritten(in_databas
     assert told == ['{"keyless":8,"large":30,"small":4000}', "30"]
 
 
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        ("k ENUM('b', 'a'), n INT, t TEXT, PRIMARY KEY (k, n)", "IF(seq % 2, 'a', 'b'), seq, {text}"),
+        ("k SET('b', 'a'), n INT, t TEXT, PRIMARY KEY (k, n)", "IF(seq % 2, 'a', 'b'), seq, {text}"),
+        ("k FLOAT PRIMARY KEY, t TEXT", "seq / 3, {text}"),
+        ("k DOUBLE PRIMARY KEY, t TEXT", "seq / 3, {text}"),
+        ("k BIT(10) PRIMARY KEY, t TEXT", "seq, {text}"),
+        ("n INT, k BIT(10), t TEXT, PRIMARY KEY (n, k)", "1, seq, {text}"),
+        ("k DECIMAL(30, 10) PRIMARY KEY, t TEXT", "seq / 3, {text}"),
+        ("k DATETIME(6) PRIMARY KEY, t TEXT", "TIMESTAMPADD(MICROSECOND, seq, '2026-11-23'), {text}"),
+        ("k BINARY(16) PRIMARY KEY, t TEXT", "UNHEX(MD5(seq)), {text}"),
+        ("k VARCHAR(50) PRIMARY KEY, t TEXT", "CONCAT(IF(seq % 2, 'A', 'a'), seq, IF(seq % 3, 'é', 'E')), {text}"),
+        ("k INT PRIMARY KEY, t TEXT COMPRESSED", "seq, {text}"),
+        ("k INT PRIMARY KEY, t VARCHAR(99) COMPRESSED", "seq, {text}"),
+        ("k INT PRIMARY KEY, t TEXT COLLATE utf8mb4_bin", "seq, UPPER({text})"),
+        ("t TEXT COLLATE utf8mb4_bin", "UPPER({text})"),
+    ],
+)
+def test_no_row_is_left_out_whatever_orders_the_table(
+    in_database: Callable[..., list[str]], columns: str, values: str
+) -> None:
+    """More rows than two pages, and their number is what is said to be written."""
+    code = r"""
+    $db->query("CREATE TABLE rows_ (COLUMNS) CHARACTER SET utf8mb4");
+    $db->query("INSERT INTO rows_ SELECT VALUES FROM seq_1_to_450");
+    echo json_encode(rewrite_database($db, $a, $kept)), ' ', json_encode($kept), ' ';
+    echo $db->query("SELECT COUNT(*) FROM rows_ WHERE t LIKE 'https://new.example.org/%'")->fetch_row()[0];
+    """
+    told = in_database(code.replace("COLUMNS", columns).replace("VALUES", values.format(text="CONCAT('$old/é', seq)")))
+    assert told == ['{"rows_":450} [] 450']
+
+
 def test_what_is_history_and_what_only_looks_like_an_address_stays(in_database: Callable[..., list[str]]) -> None:
     told = in_database(r"""
     $db->query('CREATE TABLE wp_store_outbox (id INT PRIMARY KEY, payload LONGTEXT)');

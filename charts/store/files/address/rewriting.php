@@ -23,6 +23,8 @@ const KEPT_TABLES = ['wp_store_outbox'];
 /** Feed readers know a post by its `guid`, which only looks like an address. */
 const KEPT_COLUMNS = ['wp_posts.guid'];
 
+/** Keys that cannot be followed page by page: what was read of them is, sent back, not compared as they are ordered. */
+const UNORDERED_KEYS = ['enum', 'set', 'bit', 'float', 'double'];
 /** MariaDB's errors that are about one value: too long, there already in a UNIQUE column, against a CHECK. */
 const REFUSED_VALUES = [1406, 1062, 4025];
 
@@ -250,11 +252,15 @@ function rewrite_database(mysqli $db, Address $address, ?array &$kept = null): a
 function rewrite_table(mysqli $db, string $table, Address $address, array &$kept): int
 {
     $texts = $keys = [];
+    $along = true;
     foreach ($db->query('SHOW COLUMNS FROM ' . quoted($table))->fetch_all(MYSQLI_ASSOC) as $column) {
+        // Behind the type may stand its length, and in a comment what is MariaDB's own.
+        $type = trim(preg_replace('~\(.*|/\*.*?\*/~', '', $column['Type']));
         if ($column['Key'] === 'PRI') {
             $keys[] = $column['Field'];
+            $along = $along && !in_array(strtok($type, ' '), UNORDERED_KEYS, true);
         } elseif (
-            preg_match('/^(?:var)?char|text$|^json$/', preg_replace('/\(.*/', '', $column['Type'])) === 1
+            preg_match('/^(?:var)?char|text$|^json$/', $type) === 1
             && !in_array("$table.{$column['Field']}", KEPT_COLUMNS, true)
             // It follows the columns that it is made of, and cannot be written.
             && !str_contains($column['Extra'], 'GENERATED')
@@ -265,7 +271,7 @@ function rewrite_table(mysqli $db, string $table, Address $address, array &$kept
     if ($texts === []) {
         return 0;
     }
-    return $keys === [] ? rewrite_keyless($db, $table, $texts, $address, $kept)
+    return $keys === [] || !$along ? rewrite_keyless($db, $table, $texts, $address, $kept)
         : rewrite_keyed($db, $table, $keys, $texts, $address, $kept);
 }
 
@@ -274,7 +280,7 @@ function rewrite_keyed(mysqli $db, string $table, array $keys, array $texts, Add
 {
     $key = '(' . implode(', ', array_map('quoted', $keys)) . ')';
     $here = '(' . implode(', ', array_fill(0, count($keys), '?')) . ')';
-    $match = '(' . implode(' OR ', array_map(static fn (string $text): string => quoted($text) . ' LIKE ?', $texts)) . ')'
+    $match = '(' . implode(' OR ', array_map(static fn (string $text): string => as_searched($text) . ' LIKE ?', $texts)) . ')'
         . ($table === 'wp_options' ? " AND option_name <> '" . ADDRESS_OPTION . "'" : '');
     $likes = array_fill(0, count($texts), $address->like());
     $length = implode(' + ', array_map(static fn (string $text): string => 'COALESCE(LENGTH(' . quoted($text) . '), 0)', $texts));
@@ -317,7 +323,7 @@ function rewrite_keyless(mysqli $db, string $table, array $texts, Address $addre
     $count = 0;
     foreach ($texts as $text) {
         $value = as_text($text);
-        $from = 'FROM ' . quoted($table) . ' WHERE ' . quoted($text) . ' LIKE ?';
+        $from = 'FROM ' . quoted($table) . ' WHERE ' . as_searched($text) . ' LIKE ?';
         $page = page_rows($db, "SELECT MAX(LENGTH($value)) $from", [$address->like()]);
         $behind = '';
         while ($page > 0) {
@@ -385,6 +391,12 @@ function page_rows(mysqli $db, string $largest, array $values): int
 function as_text(string $column): string
 {
     return 'CONVERT(' . quoted($column) . ' USING utf8mb4) COLLATE utf8mb4_nopad_bin';
+}
+
+/** A column as SQL looks for an address in it: capitals do not matter, whatever its own collation says. */
+function as_searched(string $column): string
+{
+    return 'CONVERT(' . quoted($column) . ' USING utf8mb4) COLLATE utf8mb4_general_ci';
 }
 
 /** What tells a column's text from any other, in SQL: PHP need not send a text back to have it compared. */
