@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,16 +143,26 @@ class Keeper:
             earlier = read(self.file)
             check_follows(self.file, earlier, log)
 
-    def keep(self, log: Log, *, every: int = 1) -> bool:
-        """Leave the log's end kept if it has `every` entries more than at the last anchor; return whether it has."""
+    def keep(self, log: Log, *, every: int = 1, tell: Callable[[str], None] = lambda _text: None) -> bool:
+        """Leave the log's end kept if it has `every` entries more than at the last anchor; return whether it has.
+
+        A stream that cannot be written to is told: the end is kept in the file all the same.
+        """
         earlier = read(self.file) if self.file.exists() else ()
         end = check_follows(self.file, earlier, log)
         if end.seq - max((anchor.seq for anchor in earlier), default=0) < every:
             return False
         append(self.file, end)
         for stream in self.streams:
-            os.write(stream, f"{to_line(end)}\n".encode())
+            try:
+                os.write(stream, f"{to_line(end)}\n".encode())
+            except OSError as error:
+                tell(f"the log's end is kept in {self.file}, but not on {_name_of(stream)}: {error.strerror}")
         return True
+
+
+def _name_of(stream: int) -> str:
+    return next((name for name, number in _STREAMS.items() if number == stream), str(stream))
 
 
 def _told(at: datetime) -> str:

@@ -21,7 +21,7 @@ from audit.limits import Limits
 from audit.phases.lease_keeper import LeaseKeeper
 from audit.records import AUDIT_ARCHIVE, Actor, Holder, Lease, NewEntry, RunRequest
 from audit.segments import Segment
-from stacks.errors import LockedError, StoresError
+from stacks.errors import DatabaseUnreachableError, LockedError, StoresError
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger
@@ -33,9 +33,13 @@ _LEASE_S: Final = 60
 
 @dataclass(frozen=True)
 class Archived:
-    """What came of it. `segment` None: no entry was that old. `replayed`: it is an earlier call's result."""
+    """What came of it. `segment` None: no entry was that old. `replayed`: it is an earlier call's result.
+
+    `file`: what the segment is in; of an earlier call's, the name alone is on record.
+    """
 
     segment: Segment | None
+    file: str
     replayed: bool = False
 
 
@@ -51,11 +55,12 @@ def archive(
 ) -> Archived:
     """Leave the entries from before a moment in `file` and purge them; see `audit.segments.archive`.
 
-    `before`: as it was asked for, which tells the request from others under its key, and the moment that is meant.
+    `before`: as it was asked for, which tells the request from others under its key, and the moment that is meant. The
+    file does not: a call that was killed may have left it, and is gone on with in another.
     Raises LockedError where somebody else is at it.
     """
     run_id = f"archive-{secrets.token_hex(8)}"
-    asked = idempotency.asked("audit archive", before=before[0], output=file.name)
+    asked = idempotency.asked("audit archive", before=before[0])
     request = RunRequest(
         run_id, LOG, actor, Limits(), {}, (), reason=reason, idempotency_key=idempotency_key, fingerprint=asked
     )
@@ -70,10 +75,13 @@ def archive(
         with LeaseKeeper(held, ledger.renew_leases, lambda: None, tell):
             earlier = ledger.claim(replace(request, leases=tuple(held)))
             if earlier is not None:
-                return Archived(_segment_of(earlier.metadata), replayed=True)
-            return Archived(_archived(ledger, file, before[1], request, held=tuple(held)))
+                return Archived(_segment_of(earlier.metadata), str(earlier.metadata["file"]), replayed=True)
+            return Archived(_archived(ledger, file, before[1], request, held=tuple(held)), str(file))
     finally:
         try:
+            # Who has just waited for the database in vain does not wait once more.
+            if ledger.hung is not None:
+                raise ledger.hung
             ledger.release_leases(held)
         except StoresError as error:
             tell(f"the lease of the log could not be given back, it ends within {_LEASE_S} s: {error}")
@@ -89,7 +97,9 @@ def _archived(
     try:
         segment = ledger.archive(file, before=before, actor=actor, reason=reason, run_id=run_id, held=held)
     except StoresError as error:
-        if request.idempotency_key is not None:
+        # The purge may be on record, or is, where its file was left: a failure behind it would hide that from the key.
+        left = isinstance(error, DatabaseUnreachableError) and file.exists()
+        if request.idempotency_key is not None and ledger.hung is None and not left:
             with suppress(StoresError):
                 ledger.record(replace(said, outcome="failure", reason=str(error)))
         raise

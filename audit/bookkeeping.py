@@ -92,7 +92,7 @@ def _kept_if_lost(context: RunContext, run_id: str, outcomes: Sequence[StoreOutc
     except DatabaseUnreachableError as error:
         kept = spool.keep(spool_of(context), run_id, context.environment, context.actor, outcomes)
         cure = f"bring the database back, then run `stores up` on this machine: it first settles from {kept}"
-        cause = _without_claim(error.problems[0].what)
+        cause = failures.without_claim(error.problems[0].what)
         if not any(outcome.reached_engine for outcome in outcomes):
             names = ", ".join(outcome.store_id for outcome in outcomes)
             raise DatabaseUnreachableError(
@@ -107,16 +107,11 @@ def _kept_if_lost(context: RunContext, run_id: str, outcomes: Sequence[StoreOutc
         ) from error
 
 
-def _without_claim(what: str) -> str:
-    """Return what the database said, without what that means for the one call that failed."""
-    return what.replace(f" ({failures.NOTHING_CHANGED})", "").replace(f" ({failures.NOT_KNOWN})", "")
-
-
 def _keep_end(context: RunContext, keeper: Keeper) -> None:
     try:
         if context.ledger.hung is not None:
             raise context.ledger.hung
-        keeper.keep(context.ledger)
+        keeper.keep(context.ledger, tell=lambda text: context.tell(None, text))
     except (StoresError, OSError) as error:
         # The next run compares again; what the run did matters more than this.
         context.tell(None, f"the log's end could not be kept in {keeper.file}: {error}")

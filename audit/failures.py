@@ -110,5 +110,10 @@ def unusable(url: URL, what: str, cure: str) -> DatabaseUnreachableError:
     return DatabaseUnreachableError(_where(url), what, cure)
 
 
+def without_claim(what: str) -> str:
+    """Return what an error says, without what that means for the one call that failed."""
+    return what.replace(f" ({NOTHING_CHANGED})", "").replace(f" ({NOT_KNOWN})", "")
+
+
 def _where(url: URL) -> str:
     return f"ledger {url.render_as_string(hide_password=True)}"

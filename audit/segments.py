@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -21,12 +22,12 @@ from typing import IO, Any, Final
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from audit import chain, entries, leases
+from audit import chain, entries, failures, leases
 from audit.database import Clock, Database
 from audit.records import AUDIT_ARCHIVE, Actor, Lease, NewEntry
 from audit.tables import HEAD_ID, audit_head, audit_logs, intents
 from audit.verification import walk
-from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, UsageError
+from stacks.errors import AuditIncompleteError, DatabaseUnreachableError, StoresError, UsageError
 
 # Younger entries are needed: idempotency keys, hourly limits and open runs look back.
 KEPT_AT_LEAST: Final = timedelta(days=30)
@@ -71,7 +72,7 @@ def archive(
     which says whether the entries are archived.
     """
     if file.exists():
-        raise UsageError(str(file), "it exists", "name a new file: an archive is never written over")
+        raise _taken(file)
     _remove(database)
     plan = database.read(lambda connection: _plan(connection, database.clock, before))
     if plan is None:
@@ -85,10 +86,20 @@ def archive(
 
     try:
         database.write(purge, find=lambda c: segment if _purged(c, database.clock) >= segment.last_seq else None)
-    except BaseException:
-        if database.read(lambda connection: _purged(connection, None)) < segment.last_seq:
+    except BaseException as error:
+        purged = _looked(database)
+        if purged is not None and purged < segment.last_seq:
             file.unlink(missing_ok=True)
-        raise
+            raise
+        if not isinstance(error, DatabaseUnreachableError):
+            raise
+        if purged is None:
+            raise DatabaseUnreachableError(
+                str(file),
+                f"entries {segment.first_seq} to {segment.last_seq} are in it, but whether they were purged from the "
+                f"database is not known: {failures.without_claim(error.problems[0].what)}",
+                "keep it, and run again with a new file: once that is done and begins with the same line, this may go",
+            ) from error
     try:
         _remove(database)
     except DatabaseUnreachableError as error:
@@ -170,7 +181,7 @@ def _write(database: Database, file: Path, plan: _Plan) -> Segment:
         # Never over a file that has come into being meanwhile: it may be the only copy of what another has purged.
         file.hardlink_to(temporary)
     except FileExistsError:
-        raise UsageError(str(file), "it exists", "name a new file: an archive is never written over") from None
+        raise _taken(file) from None
     finally:
         temporary.unlink(missing_ok=True)
     return segment
@@ -279,10 +290,27 @@ def _first_purged(connection: Connection) -> int | None:
     return None if first is None or first > _purged(connection, None) else int(first)
 
 
+def _looked(database: Database) -> int | None:
+    """Return behind which entry the log begins, once no purge is under way any more; None if that cannot be known.
+
+    Without the head's lock a COMMIT that the server has not ended yet would not be seen, and could land later.
+    """
+    # Who has just waited for the database in vain does not wait once more.
+    if database.hung is None:
+        with suppress(StoresError):
+            return database.write(lambda connection: _purged(connection, database.clock))
+    return None
+
+
 def _purged(connection: Connection, clock: Clock | None) -> int:
     if clock is not None:
         entries.wait(connection, clock)
     return int(connection.execute(select(audit_head.c.purged_seq).where(audit_head.c.id == HEAD_ID)).scalar_one())
+
+
+def _taken(file: Path) -> UsageError:
+    cure = "name a new file: an archive is never written over. This one was left by a call that was stopped, and may go"
+    return UsageError(str(file), "it exists", f"{cure}, only if the new one begins with the same line")
 
 
 def _broken(what: str, cure: str) -> AuditIncompleteError:

@@ -228,14 +228,13 @@ def verify(session: Session, *, as_json: bool, anchor_file: Path | None, archive
 @click.option(
     "--every",
     type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="With --output: only when the log has this many entries more than at the file's last anchor.",
+    help="With --output: only when the log has this many entries more than at the file's last anchor; without it, "
+    "always.",
 )
 @json_option
 @click.pass_obj
 @common
-def anchor(session: Session, *, file: Path | None, every: int, as_json: bool) -> None:
+def anchor(session: Session, *, file: Path | None, every: int | None, as_json: bool) -> None:
     """Print the end of the log as one line of JSON, for `stores audit verify --anchor`.
 
     With --json it is one document, which also says whether the line was appended to the file.
@@ -249,7 +248,7 @@ def anchor(session: Session, *, file: Path | None, every: int, as_json: bool) ->
         end = gate.ledger.anchor() if file is None else anchors.check_follows(file, earlier, gate.ledger)
     if file is not None:
         kept = max((found.seq for found in earlier), default=None)
-        if kept is not None and every > 1 and end.seq - kept < every:
+        if kept is not None and every is not None and end.seq - kept < every:
             session.output.note(f"{file}: the log has {end.seq - kept} entries more than at its last anchor")
             if as_json:
                 session.output.json({"anchor": json.loads(anchors.to_line(end)), "appended": False})
@@ -317,11 +316,11 @@ def archive(
     if done.replayed:
         session.output.note("already done under this key; this is its result, and nothing was done now")
     if as_json:
-        session.output.json(segment)
+        session.output.json(None if segment is None else {"file": done.file, **plain(segment)})
     elif segment is None:
         session.output.line("no entry is that old; nothing was purged")
     else:
-        session.output.line(f"{file}: entries {segment.first_seq} to {segment.last_seq}, purged from the database")
+        session.output.line(f"{done.file}: entries {segment.first_seq} to {segment.last_seq}, purged from the database")
 
 
 @audit.command(

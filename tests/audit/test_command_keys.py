@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from audit import archives
+from audit import archives, failures, segments
 from audit.archives import Archived
 from audit.gate import Gate
 from audit.ledger import Ledger
 from audit.records import AUDIT_ARCHIVE, RUN_RECONCILE, STATE_IMPORT, TICKET_CLOSE, NewEntry
-from stacks.errors import LockedError, UsageError
+from stacks.errors import DatabaseUnreachableError, LockedError, UsageError
 from tests.audit.conftest import FakeClock
 from tests.audit.ledger_samples import ALICE, holder
 from tests.audit.small_world import SmallWorld, block, make_project
@@ -160,10 +160,17 @@ def aged(ledger: Ledger, clock: FakeClock) -> Ledger:
     return ledger
 
 
-def archived(ledger: Ledger, file: Path, *, before: str = "60d", key: str | None = KEY) -> Archived:
-    moment = ledger.now() - timedelta(days=int(before[:-1]))
+def archived(
+    ledger: Ledger,
+    file: Path,
+    *,
+    before: str = "60d",
+    key: str | None = KEY,
+    tell: Callable[[str], None] = lambda _text: None,
+) -> Archived:
+    moment = (before, ledger.now() - timedelta(days=int(before[:-1])))
     return archives.archive(
-        ledger, file, before=(before, moment), actor=ALICE, reason="a year has passed", idempotency_key=key
+        ledger, file, before=moment, actor=ALICE, reason="a year has passed", idempotency_key=key, tell=tell
     )
 
 
@@ -177,18 +184,19 @@ def test_an_archive_that_is_asked_for_again_is_the_one_that_was_written(
     clock.move(days=6)
     written, entries = file.read_bytes(), aged.entries(None)
     again = archived(aged, file)
-    assert again == Archived(first.segment, replayed=True)
+    assert again == Archived(first.segment, "a.jsonl", replayed=True)
+    assert archived(aged, tmp_path / "b.jsonl") == again, "it says which file they are in"
+    assert not (tmp_path / "b.jsonl").exists()
     assert (file.read_bytes(), aged.entries(None)) == (written, entries)
-    for other in ({"file": tmp_path / "b.jsonl"}, {"before": "61d"}):
-        with pytest.raises(UsageError, match="used for another request"):
-            archived(aged, **{"file": file, **other})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="used for another request"):
+        archived(aged, file, before="61d")
     with pytest.raises(UsageError, match="it exists"):
         archived(aged, file, key=None)
 
 
 def test_that_nothing_was_old_enough_is_an_answer_too(aged: Ledger, tmp_path: Path) -> None:
-    assert archived(aged, tmp_path / "a.jsonl", before="200d") == Archived(None)
-    assert archived(aged, tmp_path / "a.jsonl", before="200d") == Archived(None, replayed=True)
+    assert archived(aged, tmp_path / "a.jsonl", before="200d") == Archived(None, str(tmp_path / "a.jsonl"))
+    assert archived(aged, tmp_path / "a.jsonl", before="200d") == Archived(None, "a.jsonl", replayed=True)
     assert not (tmp_path / "a.jsonl").exists()
 
 
@@ -200,6 +208,83 @@ def test_an_archive_that_failed_is_made_again_under_its_key(aged: Ledger, tmp_pa
     file.unlink()
     assert archived(aged, file).segment is not None
     assert [entry.outcome for entry in aged.entries(None, action=AUDIT_ARCHIVE)] == ["success", "failure"]
+
+
+def test_an_archive_that_was_killed_before_its_purge_goes_on_under_its_key_in_another_file(
+    aged: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    write, left = segments._write, tmp_path / "a.jsonl"
+
+    def write_and_die(*given: Any) -> None:
+        write(*given)
+        raise Killed
+
+    monkeypatch.setattr(segments, "_write", write_and_die)
+    with pytest.raises(Killed):
+        archived(aged, left)
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="only if the new one begins with the same line"):
+        archived(aged, left)
+    done = archived(aged, tmp_path / "b.jsonl")
+    assert (done.replayed, done.segment) == (False, segments.read(tmp_path / "b.jsonl"))
+    first, *_ = left.read_text().splitlines()
+    assert (tmp_path / "b.jsonl").read_text().startswith(first)
+    assert archived(aged, left) == Archived(done.segment, "b.jsonl", replayed=True)
+
+
+def test_a_database_that_hangs_at_the_purge_is_not_waited_for_again(
+    aged: Ledger, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commit took place, and its answer is lost with all that are asked for after it."""
+    database, told, asked = aged._database, list[str](), list[str]()
+    write = database.write
+
+    def hang(work: Any, **more: Any) -> Any:
+        if database.hung is None and "purge" not in work.__qualname__:
+            return write(work, **more)
+        if database.hung is None:
+            write(work, **more)
+            database.hung = DatabaseUnreachableError("ledger", f"timed out ({failures.NOT_KNOWN})", "look")
+            raise database.hung
+        asked.append(work.__qualname__)
+        raise DatabaseUnreachableError("ledger", f"timed out ({failures.NOTHING_CHANGED})", "look")
+
+    read = database.read
+
+    def read_or_hang(work: Any) -> Any:
+        return read(work) if database.hung is None else hang(work)
+
+    monkeypatch.setattr(database, "write", hang)
+    monkeypatch.setattr(database, "read", read_or_hang)
+    file = tmp_path / "a.jsonl"
+    with pytest.raises(DatabaseUnreachableError) as caught:
+        archived(aged, file, tell=told.append)
+    assert "whether they were purged from the database is not known: timed out; keep it" in str(caught.value)
+    assert asked == []
+    assert "the lease of the log could not be given back" in told[0]
+
+    monkeypatch.undo()
+    database.hung = None
+    clock.move(seconds=61)  # the lease has ended
+    assert archived(aged, tmp_path / "b.jsonl") == Archived(segments.read(file), "a.jsonl", replayed=True)
+
+
+def test_an_archive_that_is_purged_and_not_removed_speaks_for_its_key(
+    aged: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(_database: object) -> None:
+        if aged.beginning()[0]:
+            raise DatabaseUnreachableError("ledger", "gone", "start it")
+
+    monkeypatch.setattr(segments, "_remove", lose)
+    with pytest.raises(DatabaseUnreachableError, match="not all of them could be removed"):
+        archived(aged, tmp_path / "a.jsonl")
+    monkeypatch.undo()
+    again = archived(aged, tmp_path / "a.jsonl")
+    assert again == Archived(segments.read(tmp_path / "a.jsonl"), "a.jsonl", replayed=True)
 
 
 def test_two_do_not_archive_at_the_same_time_and_the_same_one_is_told_so(

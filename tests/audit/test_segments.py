@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
-from audit import segments
+from audit import failures, segments
 from audit.database import Timeouts
 from audit.ledger import Ledger
 from audit.migrations import migrate
@@ -27,6 +28,7 @@ from tests.audit.ledger_samples import ALICE, ENVIRONMENT, change, outcomes, req
 from tests.audit.mariadb_server import MariadbServer
 
 HASTY = Timeouts(connect_s=2, read_s=30, lock_s=5, sqlite_busy_s=1)
+IMPATIENT = Timeouts(connect_s=1, read_s=3, lock_s=1, sqlite_busy_s=1)
 ENTRY = NewEntry(ALICE, "test.write", "success", environment=ENVIRONMENT)
 
 
@@ -144,6 +146,63 @@ def test_a_purge_that_fails_leaves_the_log_whole_and_no_file(
         archive(aged, clock, tmp_path / "segment")
     assert aged.verify().entries == 15
     assert not (tmp_path / "segment").exists()
+
+
+def not_known() -> DatabaseUnreachableError:
+    return DatabaseUnreachableError("ledger", f"timed out ({failures.NOT_KNOWN})", "look")
+
+
+def at_the_purge(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, instead: Callable[[Any], None]) -> None:
+    """Do something else than the transaction of the purge, and lose the answer."""
+    write_before = ledger._database.write
+
+    def write(work: Any, **more: Any) -> Any:
+        if "purge" not in work.__qualname__:
+            return write_before(work, **more)
+        instead(work)
+        raise not_known()
+
+    monkeypatch.setattr(ledger._database, "write", write)
+
+
+def test_the_file_stays_while_a_commit_that_the_server_has_not_ended_may_still_land(
+    ledger_url: str, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ledger.open(ledger_url, timeouts=IMPATIENT, now=clock) as ledger:
+        write(ledger, 10)
+        clock.move(days=100)
+        stalled = ledger._database.engine.connect().execution_options(stores_writes=True)
+        at_the_purge(ledger, monkeypatch, lambda work: work(stalled))
+        file = tmp_path / "segment"
+        with pytest.raises(DatabaseUnreachableError, match=r"whether they were purged .* is not known: timed out;"):
+            archive(ledger, clock, file)
+        assert file.exists(), "the server has not said yet that nothing was purged"
+        stalled.commit()
+        stalled.close()
+        monkeypatch.undo()
+        assert ledger.beginning()[0] == 10
+        assert archive(ledger, clock, tmp_path / "next") is None
+        assert seqs(ledger) == [11]
+        segments.check_sequence([segments.read(file)], 11, ledger.beginning()[1])
+
+
+def test_a_purge_whose_answer_was_lost_is_gone_on_with_where_it_took_place(
+    aged: Ledger, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_the_purge(aged, monkeypatch, aged._database.write)
+    segment = archive(aged, clock, tmp_path / "segment")
+    assert segment == segments.read(tmp_path / "segment")
+    assert seqs(aged) == list(range(11, 17))
+
+
+def test_a_purge_whose_answer_was_lost_leaves_no_file_where_it_did_not_take_place(
+    aged: Ledger, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_the_purge(aged, monkeypatch, lambda _work: None)
+    with pytest.raises(DatabaseUnreachableError, match="timed out"):
+        archive(aged, clock, tmp_path / "segment")
+    assert list(tmp_path.glob("*segment*")) == []
+    assert aged.verify().entries == 15
 
 
 def seqs(ledger: Ledger) -> list[int]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,34 @@ def test_without_json_the_anchor_is_on_stdout_where_it_was_asked_for(
     assert main.run(("up",)) == 0
     out, err = capfd.readouterr()
     assert (_anchored(out), _anchored(err)) == ([ledger.anchor().seq], [])
+
+
+@contextmanager
+def _stdout_nobody_reads() -> Iterator[None]:
+    """Let stdout lead into a pipe whose reader has left."""
+    before = os.dup(1)
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 1)
+    os.close(writer)
+    try:
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+
+
+def test_an_anchor_whose_collector_has_left_is_kept_in_the_file_and_said_to_be(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(anchors.VARIABLE, "stdout")
+    with _stdout_nobody_reads():
+        assert main.run(("up",)) == 0
+    (file,) = Path(".stores/anchors").iterdir()
+    assert [anchor.seq for anchor in anchors.read(file)] == [ledger.anchor().seq]
+    err = capsys.readouterr().err
+    assert f"the log's end is kept in {file.absolute()}, but not on stdout: Broken pipe" in err
+    assert "could not be kept" not in err
 
 
 def test_one_call_is_not_bound_by_what_an_earlier_one_has_printed(

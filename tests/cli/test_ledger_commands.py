@@ -65,6 +65,17 @@ def test_an_admin_archives_a_segment_and_both_halves_are_proven(admin: Ledger, s
     assert not Path("more.jsonl").exists()
 
 
+def test_an_archive_under_its_key_names_the_file_that_holds_the_entries(admin: Ledger, stores) -> None:
+    key = ("--idempotency-key", "yearly")
+    assert stores(*ARCHIVE, "old.jsonl", *key).code == 0
+    again = stores(*ARCHIVE, "more.jsonl", *key)
+    assert (again.code, again.out) == (0, "old.jsonl: entries 1 to 3, purged from the database\n")
+    assert "nothing was done now" in again.err
+    document = json.loads(stores(*ARCHIVE, "more.jsonl", *key, "--json").out)
+    assert (document["file"], document["first_seq"], document["last_seq"]) == ("old.jsonl", 1, 3)
+    assert not Path("more.jsonl").exists()
+
+
 def test_an_archive_that_is_not_the_logs_is_told(admin: Ledger, stores, tmp_path: Path) -> None:
     stores(*ARCHIVE, "old.jsonl")
     shutil.copy("old.jsonl", "changed.jsonl")
@@ -98,6 +109,9 @@ def test_anchor_waits_until_the_log_has_grown_enough(admin: Ledger, stores) -> N
     admin.record(ENTRY)
     assert stores("audit", "anchor", "--output", "kept", "--every", "2").out
     assert len(Path("kept").read_text().splitlines()) == 2
+    assert stores("audit", "anchor", "--output", "kept", "--every", "1").out == "", "not one entry more"
+    assert stores("audit", "anchor", "--output", "kept").out, "without the option always"
+    assert len(Path("kept").read_text().splitlines()) == 3
 
 
 # --- passing a limit
