@@ -314,16 +314,6 @@ class Ledger(AuditLog):
         clock = self._database.clock
         self._database.write(lambda connection: leases.release_all(connection, clock, held))
 
-    def renew_lease(self, lease: Lease) -> Lease:
-        """Return the lease with a new end. Raises LockedError if it was lost: then the engine must stop."""
-        clock = self._database.clock
-        return self._database.write(lambda connection: leases.renew(connection, clock, lease))
-
-    def release_lease(self, lease: Lease) -> None:
-        """Leave the cell free. A lease that was lost is left alone."""
-        clock = self._database.clock
-        self._database.write(lambda connection: leases.release(connection, clock, lease))
-
     def _refused(
         self, error: LockedError, actor: Actor, environment: str, run_id: str, metadata: Mapping[str, object]
     ) -> None:

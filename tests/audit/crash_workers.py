@@ -129,7 +129,7 @@ def _run(ledger: Ledger, world: World, reached: Callable[[str], None], run_id: s
     reached("engine done")
     ledger.settle(run_id, outcomes)
     reached("outcome committed")
-    ledger.release_lease(lease)
+    ledger.release_leases([lease])
 
 
 def _wish(world: World, store_id: str, choice: random.Random) -> Change:
@@ -154,5 +154,5 @@ def recover(ledger: Ledger, world: World, run_id: str) -> int:
     for run in closed:
         outcomes = aftermath.outcomes(run, world, world, world)  # type: ignore[arg-type]
         ledger.settle(run.run_id, outcomes, actor=actor, leases=[lease])
-    ledger.release_lease(lease)
+    ledger.release_leases([lease])
     return len(closed)

@@ -220,7 +220,7 @@ def race_for_store(
                 request = RunRequest(run_id, "prod", actor, _WIDE, {}, (change,), leases=(lease,))
                 done = ledger.admit(request).admitted
                 ledger.settle(run_id, [StoreOutcome("tea-1", "success", _AFTER[c.action]) for c in done])
-                ledger.release_lease(lease)
+                ledger.release_leases([lease])
             answers.put(Answer(worker, () if lease is None else (run_id,), error=error))
             barrier.wait(WAIT_S)
 

@@ -66,7 +66,7 @@ def test_a_killed_runners_lock_is_broken_from_another_machine_and_on_record(
 
 
 def test_it_is_broken_still_after_others_have_had_the_cell(ledger: Ledger, killed: tuple[Lease, LockHolder]) -> None:
-    ledger.release_lease(acquire(ledger, "run-between", "ci-runner-8"))
+    ledger.release_leases([acquire(ledger, "run-between", "ci-runner-8")])
     judge(ledger, acquire(ledger, "run-now", "ci-runner-9"), killed[1])
     assert len(broken(ledger)) == 1
 
@@ -74,7 +74,7 @@ def test_it_is_broken_still_after_others_have_had_the_cell(ledger: Ledger, kille
 def test_the_lock_of_a_run_that_gave_its_lease_back_is_broken(ledger: Ledger, clock: FakeClock) -> None:
     lease = acquire(ledger, "run-ended", THERE)
     lock = LockHolder(THERE, 99, clock())
-    ledger.release_lease(lease)
+    ledger.release_leases([lease])
     judge(ledger, acquire(ledger, "run-now", "ci-runner-8"), lock)
     assert len(broken(ledger)) == 1
 

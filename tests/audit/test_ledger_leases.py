@@ -67,7 +67,7 @@ def test_an_expired_lease_is_taken_over_and_the_takeover_is_on_record(
 
 
 def test_a_released_cell_is_free_at_once_under_a_greater_number(ledger: Ledger) -> None:
-    ledger.release_lease(acquire(ledger, "run-a"))
+    ledger.release_leases([acquire(ledger, "run-a")])
     assert acquire(ledger, "run-b").fencing == 2
     assert ledger.entries(None) == []
 
@@ -75,7 +75,7 @@ def test_a_released_cell_is_free_at_once_under_a_greater_number(ledger: Ledger) 
 def test_renewing_moves_the_end(ledger: Ledger, clock: FakeClock) -> None:
     lease = acquire(ledger, "run-a")
     clock.move(seconds=45)
-    renewed = ledger.renew_lease(lease)
+    renewed = ledger.renew_leases([lease])[0]
     assert (renewed.expires_at - clock.moment).total_seconds() == 60
     assert (renewed.fencing, renewed.acquired_at) == (1, lease.acquired_at)
     clock.move(seconds=59)
@@ -86,7 +86,7 @@ def test_renewing_moves_the_end(ledger: Ledger, clock: FakeClock) -> None:
 def test_an_expired_lease_that_nobody_took_can_be_renewed(ledger: Ledger, clock: FakeClock) -> None:
     lease = acquire(ledger, "run-a")
     clock.move(seconds=600)
-    assert ledger.renew_lease(lease).fencing == 1
+    assert ledger.renew_leases([lease])[0].fencing == 1
 
 
 def test_a_lost_lease_can_be_neither_renewed_nor_used_nor_given_back(ledger: Ledger, clock: FakeClock) -> None:
@@ -94,13 +94,13 @@ def test_a_lost_lease_can_be_neither_renewed_nor_used_nor_given_back(ledger: Led
     clock.move(seconds=60)
     theirs = acquire(ledger, "run-b")
     with pytest.raises(LockedError, match=r"taken over by alice \(run run-b"):
-        ledger.renew_lease(lease)
+        ledger.renew_leases([lease])
     with pytest.raises(LockedError, match="taken over"):
         ledger.admit(request([change("tea-1")], leases=[lease]))
-    ledger.release_lease(lease)
+    ledger.release_leases([lease])
     with pytest.raises(LockedError):
         acquire(ledger, "run-c")
-    assert ledger.renew_lease(theirs).fencing == 2
+    assert ledger.renew_leases([theirs])[0].fencing == 2
     assert ledger.stores(ENVIRONMENT) == []
 
 
@@ -113,11 +113,11 @@ def test_a_lease_that_ran_out_admits_nothing(ledger: Ledger, clock: FakeClock) -
 
 def test_a_lease_that_was_given_back_admits_nothing(ledger: Ledger) -> None:
     lease = acquire(ledger, "run-a")
-    ledger.release_lease(lease)
+    ledger.release_leases([lease])
     with pytest.raises(LockedError, match="given back"):
         ledger.admit(request([change("tea-1")], leases=[lease]))
     with pytest.raises(LockedError, match="given back"):
-        ledger.renew_lease(lease)
+        ledger.renew_leases([lease])
 
 
 def test_a_lease_of_another_environment_admits_nothing(ledger: Ledger) -> None:

@@ -174,8 +174,8 @@ def test_the_application_can_do_all_its_work(granted: tuple[str, str]) -> None:
         ledger.settle(wish.run_id, outcomes(ledger.admit(wish)))
         ledger.mark(ENVIRONMENT, "tea-1", "Deleted", None)
         ledger.record_cell(ENVIRONMENT, "01", manifest_digest="d", commit=None, program_version="1", cluster_uid=None)
-        ledger.renew_lease(lease)
-        ledger.release_lease(lease)
+        ledger.renew_leases([lease])
+        ledger.release_leases([lease])
         assert ledger.verify().ok
 
 
