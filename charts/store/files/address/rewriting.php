@@ -192,14 +192,19 @@ function taken(string $text, int &$at, int $length, string $end): string
 }
 
 /**
- * The shop in this database has the address `$new` and no longer `$old`: in every text, and for WordPress.
+ * The shop in this database has the address `$new` and no longer any of `$olds`: in every text, and for WordPress.
  *
  * May run while the shop is open, and again after it broke off. Returns how many values were written, by table; `$kept`
  * is how many stay as they are, by column, since it cannot take the new address.
  */
-function move_shop(mysqli $db, string $old, string $new, ?array &$kept = null): array
+function move_shop(mysqli $db, array $olds, string $new, ?array &$kept = null): array
 {
-    $written = rewrite_database($db, new Address($old, $new), $kept);
+    $written = $kept = [];
+    foreach ($olds as $old) {
+        foreach (rewrite_database($db, new Address($old, $new), $kept) as $table => $count) {
+            $written[$table] = ($written[$table] ?? 0) + $count;
+        }
+    }
     foreach (['siteurl', 'home', ADDRESS_OPTION] as $option) {
         set_option($db, $option, $new);
     }
@@ -233,12 +238,13 @@ function set_option(mysqli $db, string $name, string $value): void
     );
 }
 
-/** Every text of the database that may change has the new address. Returns, and sets `$kept`, as move_shop does. */
+/** Every text of the database that may change has the new address. Returns, and adds to `$kept`, as move_shop does. */
 function rewrite_database(mysqli $db, Address $address, ?array &$kept = null): array
 {
     // Whatever the server's own mode is: nothing may be cut off to make it fit.
     $db->query("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')");
-    $written = $kept = [];
+    $written = [];
+    $kept ??= [];
     foreach ($db->query("SHOW FULL TABLES WHERE Table_type = 'BASE TABLE'")->fetch_all() as [$table]) {
         $count = in_array($table, KEPT_TABLES, true) ? 0 : rewrite_table($db, $table, $address, $kept);
         if ($count > 0) {

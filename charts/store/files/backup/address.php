@@ -63,6 +63,27 @@ function settle_password(mysqli $db, string $user, string $then, string $now, bo
     return $told;
 }
 
+/**
+ * The address of the shop is `$new`. Returns what was done, in lines of the log.
+ *
+ * Its texts have the address that the database itself tells. `$declared` is what the shop was meant to have when the
+ * snapshot was taken: another one if the change had yet to reach the texts, or had reached some.
+ *
+ * @return list<string>
+ */
+function settle_address(mysqli $db, string $declared, string $new): array
+{
+    // As the address step asks: an older shop has told its address to WordPress alone.
+    $own = option($db, ADDRESS_OPTION) ?? option($db, 'siteurl') ?? $declared;
+    $olds = array_diff(array_unique([$own, $declared]), [$new]);
+    if ($olds === []) {
+        return [];
+    }
+    $written = move_shop($db, $olds, $new, $kept);
+    $told = [implode(' and ', $olds) . " is $new now: " . (counted($written) ?: 'nowhere')];
+    return $kept === [] ? $told : [...$told, told_of_kept($kept)];
+}
+
 /** The content of a mounted secret. */
 function secret(string $path): string
 {
@@ -80,13 +101,8 @@ function main(): void
     $password = secret('/etc/store/credentials/mariadb-password');
     $db = connect_to(getenv('DATABASE_ADDRESS'), getenv('DATABASE_USER'), $password, getenv('DATABASE_NAME'));
     $db->set_charset('utf8mb4');
-    $new = getenv('STORE_URL');
-    if ($about['url'] !== $new) {
-        $written = move_shop($db, $about['url'], $new, $kept);
-        echo "address: {$about['url']} is $new now: ", counted($written) ?: 'nowhere', "\n";
-        if ($kept !== []) {
-            echo 'address: ', told_of_kept($kept), "\n";
-        }
+    foreach (settle_address($db, $about['url'], getenv('STORE_URL')) as $line) {
+        echo "address: $line\n";
     }
     $then = secret('/run/store/credentials/wordpress-password');
     $now = secret('/etc/store/admin/wordpress-password');

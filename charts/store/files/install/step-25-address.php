@@ -29,7 +29,7 @@ try {
         set_option($db, ADDRESS_OPTION, $before);
     }
     if ($before !== $now) {
-        $changed = array_sum(move_shop($db, $before, $now, $kept));
+        $changed = array_sum(move_shop($db, [$before], $now, $kept));
         say("the address was $before and is now $now: $changed values rewritten");
         if ($kept !== []) {
             say(told_of_kept($kept));
