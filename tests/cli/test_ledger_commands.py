@@ -67,12 +67,13 @@ def test_an_admin_archives_a_segment_and_both_halves_are_proven(admin: Ledger, s
 
 def test_an_archive_under_its_key_names_the_file_that_holds_the_entries(admin: Ledger, stores) -> None:
     key = ("--idempotency-key", "yearly")
-    assert stores(*ARCHIVE, "old.jsonl", *key).code == 0
+    assert json.loads(stores(*ARCHIVE, "old.jsonl", *key, "--json").out)["replayed"] is False
     again = stores(*ARCHIVE, "more.jsonl", *key)
     assert (again.code, again.out) == (0, "old.jsonl: entries 1 to 3, purged from the database\n")
     assert "nothing was done now" in again.err
     document = json.loads(stores(*ARCHIVE, "more.jsonl", *key, "--json").out)
     assert (document["file"], document["first_seq"], document["last_seq"]) == ("old.jsonl", 1, 3)
+    assert document["replayed"] is True
     assert not Path("more.jsonl").exists()
 
 
