@@ -316,7 +316,9 @@ def archive(
     if done.replayed:
         session.output.note("already done under this key; this is its result, and nothing was done now")
     if as_json:
-        session.output.json(None if segment is None else {"file": done.file, **plain(segment), "replayed": done.replayed})
+        session.output.json(
+            None if segment is None else {"file": done.file, **plain(segment), "replayed": done.replayed}
+        )
     elif segment is None:
         session.output.line("no entry is that old; nothing was purged")
     else:
