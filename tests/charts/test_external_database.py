@@ -305,8 +305,8 @@ def test_an_account_reaches_no_other_stores_data_and_makes_nothing_beside_its_ow
 def test_the_locks_of_one_store_keep_no_other_waiting(stores: Sequence[Store]) -> None:
     take = (
         "require '/etc/store/install/lib.php'; $db = connect_once();"
-        " $taken = $db->query('SELECT GET_LOCK(' . INSTALL_LOCK . ', 0)')->fetch_row()[0];"
-        ' echo "lock $taken\\n"; sleep({hold}); done();'
+        " $taken = array_map(fn ($name) => (int) take_lock($db, $name), [INSTALL_LOCK, 'store-outbox']);"
+        ' echo "locks " . implode(" ", $taken) . "\\n"; sleep({hold}); done();'
     )
 
     def script(hold: int) -> str:
@@ -316,9 +316,9 @@ def test_the_locks_of_one_store_keep_no_other_waiting(stores: Sequence[Store]) -
     holder = tea.start("install", script(60))
     assert holder.stdout is not None
     try:
-        assert holder.stdout.readline() == b"lock 1\n"
-        assert tea.run("install", script(0)).out == "lock 0\n"
-        assert coffee.run("install", script(0)).out == "lock 1\n"
+        assert holder.stdout.readline() == b"locks 1 1\n"
+        assert tea.run("install", script(0)).out == "locks 0 0\n"
+        assert coffee.run("install", script(0)).out == "locks 1 1\n"
     finally:
         holder.kill()
         holder.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -267,6 +268,24 @@ def test_two_pods_that_install_at_once_make_one_shop(new_shop: Callable[..., Sho
     assert other.query(pages)[0][0] == 3
     assert other.option("woocommerce_custom_orders_table_enabled") == "yes"
     assert sum("WordPress is installed" in text for text in said) == 1
+
+
+def test_a_pod_waits_for_one_of_any_earlier_chart_and_tells_why_it_gets_no_lock(new_shop: Callable[..., Shop]) -> None:
+    """The lock's name is that of every chart before. Some versions of Galera refuse it at once."""
+    shop = new_shop()
+    pod = shop.pod()
+    pod.fill()
+    with contextlib.closing(shop.server.connect(shop.database)) as older, older.cursor() as cursor:
+        cursor.execute("SELECT GET_LOCK('store-install', 0)")
+        process = pod.start("install")
+        waiting = "SELECT ID FROM information_schema.PROCESSLIST WHERE STATE = 'User lock' AND DB = %s"
+        while not (found := shop.server.query(waiting, shop.database)):
+            assert process.poll() is None, "it does not wait"
+        shop.server.query(f"KILL QUERY {found[0][0]}")
+        done = process.ended(60)
+    assert done.code == 1, done
+    assert "gives no lock: the wait for it was ended there; the pod tries again by itself" in done.out
+    assert "delete it" not in done.out
 
 
 @pytest.mark.parametrize("step", ["step-10-core", "step-32-active", "step-34-new-shop", "step-40-shop"])

@@ -10,8 +10,7 @@ declare(strict_types=1);
 require_once __DIR__ . '/server.php';
 
 const INSTALL_DIR = __DIR__;
-/** With the database's name, since a lock's name is the whole server's, which stores may share. */
-const INSTALL_LOCK = "CONCAT('store-install.', DATABASE())";
+const INSTALL_LOCK = 'store-install';
 const CREDENTIALS_DIR = '/etc/store/credentials';
 const ADMIN_DIR = '/etc/store/admin';
 // EX_CONFIG of sysexits.h; stacks/explanation.py knows it.

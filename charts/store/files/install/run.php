@@ -76,8 +76,14 @@ function connect(int $deadline_s): mysqli
 /** No other pod of this shop is installing, until this process ends or the connection does. */
 function lock(mysqli $db, int $deadline_s): void
 {
-    $result = $db->query('SELECT GET_LOCK(' . INSTALL_LOCK . ", $deadline_s)");
-    if ($result === false || $result->fetch_row()[0] !== '1') {
+    $taken = take_lock($db, INSTALL_LOCK, $deadline_s);
+    if (is_string($taken)) {
+        refuse(
+            'MariaDB on ' . getenv('WORDPRESS_DB_HOST') . " gives no lock: $taken",
+            'the pod tries again by itself; docs/database.md says which servers cannot',
+        );
+    }
+    if (!$taken) {
         refuse(
             "another pod has held the install lock for $deadline_s s",
             'look for a pod of this shop whose init container install does not end, and delete it',

@@ -29,8 +29,11 @@ function run(string $script): ?string
 }
 
 $db = connected();
-$lock = query($db, 'SELECT GET_LOCK(' . INSTALL_LOCK . ', 0)');
-if ($lock->fetch_row()[0] !== '1') {
+$locked = take_lock($db, INSTALL_LOCK);
+if (is_string($locked)) {
+    refuse("MariaDB gives no lock: $locked", 'docs/database.md says which servers cannot');
+}
+if (!$locked) {
     say('another pod sets itself up; the update waits for it');
     done();
 }
