@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from audit import copies
 from components import naming
 from stacks.desired import environment_values, merge, store_values
 from tests.audit.test_copies import CONTACT, WHOLE
+from tests.containers.image import Image, Mount
 
 from .pod_security import violations
 from .rendering import ROOT, VALUES, Chart, Rendered, merged
@@ -132,3 +134,21 @@ def test_a_backup_says_what_a_copy_of_the_store_needs_and_no_more(chart: Chart, 
     # The address's scheme is not among a block's chart values; see stacks.desired.
     assert found == {key: value for key, value in expected.items() if key != "https"}
     assert WHOLE.domains[0] not in json.dumps(json.loads(text)["values"])
+
+
+def test_a_backups_pod_that_an_older_chart_made_speaks_to_its_server(
+    wordpress: Image, chart: Chart, tmp_path: Path
+) -> None:
+    """It gets these scripts as well, when it starts while its chart changes; its environment stays as it was."""
+    scripts = chart.render(ON).one("ConfigMap", "backup")["data"]
+    tmp_path.chmod(0o755)
+    (tmp_path / "client.sh").write_text(scripts["client.sh"])
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials/mariadb-password").write_text("secret")
+    where = [Mount(tmp_path, "/etc/store", read_only=True)]
+    script = ["bash", "-euo", "pipefail", "-c", ". /etc/store/client.sh; client"]
+    for name, told in (("DATABASE_HOST", "3306"), ("DATABASE_ADDRESS", "3307")):
+        environment = {name: "db" if told == "3306" else "db:3307", "DATABASE_USER": "wordpress"}
+        done = wordpress.start(script, user=33, mounts=where, environment=environment).ended(60)
+        assert done.code == 0, done
+        assert f"host=db\nport={told}\nuser=wordpress\n" in done.out

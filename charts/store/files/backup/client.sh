@@ -1,6 +1,9 @@
 # For a script that says `. client.sh`, in bash: `client` prints the options of a MariaDB client that logs in as the shop.
 # A file descriptor hands them over (`--defaults-extra-file=<(client)`), so that the password is in no file, argument or
 # variable.
+# A pod of a chart that said it otherwise: these files change under it while it starts.
+DATABASE_ADDRESS=${DATABASE_ADDRESS:-${DATABASE_HOST:-}}
+
 client() {
   local password
   password=$(< /etc/store/credentials/mariadb-password)
