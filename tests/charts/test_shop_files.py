@@ -127,6 +127,35 @@ def test_a_copy_from_before_the_nodes_last_boot_is_made_anew(new_pod: Callable[.
     assert (code / "wp-load.php").stat().st_size > 0
 
 
+# What is asked of the disk, and which of the list and the first of the copied files there were then.
+SYNCED = """
+mkdir /tmp/bin
+cat > /tmp/bin/sync <<'SYNC'
+#!/bin/bash
+copied=$(find wp-content -mindepth 3 -type f | wc -l)
+[ "$copied" -eq 0 ] || copied=some
+echo "sync $*: list $([ -e wp-content/.store-making ] && echo there || echo missing), $copied copied" >&2
+exec /usr/bin/sync "$@"
+SYNC
+chmod +x /tmp/bin/sync
+PATH=/tmp/bin:$PATH {fill}
+"""
+
+
+def test_the_list_of_what_is_copied_is_on_the_disk_before_the_first_file_and_goes_after_the_last(
+    new_pod: Callable[..., Pod],
+) -> None:
+    """A node that loses its power keeps a name without its content: an empty list, and half a folder for whole."""
+    pod = new_pod("persistent")
+    done = pod.run("wordpress-files", SYNCED.format(fill=FILL))
+    assert done.code == 0, done
+    assert [line for line in done.out.splitlines() if line.startswith("sync ")] == [
+        "sync wp-content/.store-making.new: list missing, 0 copied",
+        "sync -f wp-content/.store-making: list there, 0 copied",
+        "sync -f wp-content/.store-making: list there, some copied",
+    ]
+
+
 def test_a_kept_wp_content_loses_only_what_was_half_copied(
     new_pod: Callable[..., Pod], whole: Mapping[str, int]
 ) -> None:

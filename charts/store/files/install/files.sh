@@ -28,7 +28,10 @@ if [ "$STORE_WP_CONTENT" = persistent ]; then
     folder=${folder#/usr/src/wordpress/wp-content/}
     [ -e "wp-content/$folder" ] || printf '%s\n' "${folder%/}"
   done > "$making.new"
+  # On the disk before it has its name, and that before the first file: an empty list would leave half a folder for whole.
+  sync "$making.new"
   mv "$making.new" "$making"
+  [ ! -s "$making" ] || sync -f "$making"
 else
   find . -mindepth 1 -maxdepth 1 -exec rm -rf {} +
 fi
