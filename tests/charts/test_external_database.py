@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import pymysql
 import pytest
+import yaml
 
 from charts import quota
 from tests.containers import job_pod
@@ -31,10 +33,11 @@ ADDRESS: Final = "10.77.0.20"
 PORT: Final = 3307
 STORES: Final = ("tea-house-x7k2m", "coffee-bar-p4n9d")
 EXTERNAL: Final[dict[str, Any]] = {
-    "database": {"external": {"host": HOST, "port": PORT, "ca": {"configMap": "db-ca"}}},
+    "database": {"external": {"host": HOST, "port": PORT, "ca": {"configMap": "mariadb-ca"}}},
     "install": {"waitSeconds": 10},
     "backup": {"enabled": True},
 }
+DOCUMENT: Final = (ROOT / "docs/database.md").read_text()
 _PLACE: Final = "/etc/mysql/tls"
 
 
@@ -129,21 +132,73 @@ def hosts_file(folder: Path, *names: str) -> Mount:
     return Mount(file, "/etc/hosts", read_only=True)
 
 
-def make_account(server: DatabaseServer, store_id: str, password: str, folder: Path) -> None:
-    """Make a store's database and user by the words of docs/database.md."""
-    (script,) = re.findall(r"```sh\n(store=.*?)```", (ROOT / "docs/database.md").read_text(), re.DOTALL)
+# No cluster: what would be applied is in `applied`.
+KUBECTL: Final = """#!/bin/sh
+printf '%s\\n' "$*" >> asked
+case $* in
+  *' get secret '*) cat password ;;
+  *' apply '*) cat > applied ;;
+  *) PYTHONPATH={root} exec {python} -m tests.charts.kubectl "$@" ;;
+esac
+"""
+
+
+def make_account(
+    server: DatabaseServer, store_id: str, password: str, folder: Path, authority: Authority | None = None
+) -> list[str]:
+    """Make a store's database and user by the words of docs/database.md; return what kubectl was asked for."""
+    (script,) = re.findall(r"```sh\n(store=.*?)```", DOCUMENT, re.DOTALL)
     (folder / "admin.cnf").write_text(
         f"[client]\nsocket={server.socket}\nuser=root\npassword={server.root_password}\n"
         "loose-skip-ssl-verify-server-cert\n"
     )
+    (folder / "password").write_text(f"{password}\n")
+    (folder / "asked").unlink(missing_ok=True)
+    if authority is not None:
+        (folder / "ca.crt").write_text(authority.certificate)
     kubectl = folder / "kubectl"
-    kubectl.write_text(f"#!/bin/sh\necho \"$@\" > asked\necho '{password}'\n")
+    kubectl.write_text(KUBECTL.format(python=sys.executable, root=ROOT))
     kubectl.chmod(0o755)
     script = script.replace("tea-house-x7k2m", store_id)
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=environment, check=True)
-    asked = (folder / "asked").read_text()
-    assert asked.startswith(f"--namespace store-{store_id} get secret {store_id}-credentials ")
+    return (folder / "asked").read_text().splitlines()
+
+
+def test_the_words_for_an_account_give_the_store_the_authority_and_only_where_there_is_one(
+    server: DatabaseServer, authority: Authority, tmp_path: Path
+) -> None:
+    secret = "--namespace store-bar-aaaaa get secret bar-aaaaa-credentials"
+    (asked,) = make_account(server, "bar-aaaaa", "secret", tmp_path)
+    assert asked.startswith(secret)
+    assert not (tmp_path / "applied").exists()
+    made, applied, asked = sorted(make_account(server, "bar-aaaaa", "other", tmp_path, authority), key=_kind)
+    assert made.startswith("--namespace store-bar-aaaaa create configmap mariadb-ca ")
+    assert applied == "--namespace store-bar-aaaaa apply --filename=-"
+    assert asked.startswith(secret)
+    written = json.loads((tmp_path / "applied").read_text())
+    assert written["metadata"] == {"name": "mariadb-ca", "namespace": "store-bar-aaaaa"}
+    assert written["data"] == {"ca.crt": authority.certificate}
+
+
+def _kind(words: str) -> int:
+    return [kind in words for kind in (" create ", " apply ", " get ")].index(True)
+
+
+def test_the_objects_of_an_operator_are_named_as_the_chart_names_them(chart: Chart) -> None:
+    (text,) = re.findall(r"```yaml\n(apiVersion: k8s.mariadb.com/.*?)```", DOCUMENT, re.DOTALL)
+    database, user, grant = yaml.safe_load_all(text)
+    assert [each["kind"] for each in (database, user, grant)] == ["Database", "User", "Grant"]
+    env = {e["name"]: e.get("value") for e in chart.render(EXTERNAL, release=STORES[0]).container("cron")["env"]}
+    names = {database["spec"]["name"], grant["spec"]["database"].replace("\\_", "_"), env["WORDPRESS_DB_NAME"]}
+    users = {user["spec"]["name"], grant["spec"]["username"], env["WORDPRESS_DB_USER"]}
+    assert names == users == {"tea_house_x7k2m"}
+    for each in (database, user, grant):
+        assert each["metadata"] == {"name": STORES[0], "namespace": f"store-{STORES[0]}"}
+        # A store's namespace goes with the store, and these with it.
+        assert each["spec"]["cleanupPolicy"] == "Skip"
+    password = {"name": f"{STORES[0]}-credentials", "key": "mariadb-password"}
+    assert user["spec"]["passwordSecretKeyRef"] == password
 
 
 @dataclass
@@ -168,7 +223,7 @@ class Store:
         pod = job_pod.Pod(
             spec, self.mariadb, self.shop.server.network, folder, self.shop.folder / "claims",
             {f"{self.store_id}-credentials": keys},
-            {f"{self.store_id}-backup": scripts, "db-ca": {"ca.crt": self.shop.config_maps["db-ca"]["ca.crt"]}},
+            {f"{self.store_id}-backup": scripts, "mariadb-ca": self.shop.config_maps["mariadb-ca"]},
         )  # fmt: skip
         if dumped is not None:
             scratch = pod.volume("scratch")
@@ -189,13 +244,12 @@ def stores(  # noqa: PLR0917 - fixtures
         rendered = chart.render(EXTERNAL, release=store_id)
         own = (hosts_file(folder, HOST, "other.example.com"),)
         name = store_id.replace("-", "_")
-        shop = Shop(
-            wordpress, server, folder, rendered, name, own, config_maps={"db-ca": {"ca.crt": authority.certificate}},
-            elsewhere=True,
-        )  # fmt: skip
+        shop = Shop(wordpress, server, folder, rendered, name, own, elsewhere=True)
         made.append(Store(store_id, chart, shop, mariadb))
-        make_account(server, store_id, shop.secret("mariadb-password"), folder)
-        make_account(server, store_id, shop.secret("mariadb-password"), folder)
+        for _ in range(2):
+            make_account(server, store_id, shop.secret("mariadb-password"), folder, authority)
+        applied = json.loads((folder / "applied").read_text())
+        shop.config_maps[applied["metadata"]["name"]] = applied["data"]
         done = shop.pod().set_up()
         assert done.code == 0, done
     return made
@@ -238,11 +292,11 @@ def test_a_server_that_cannot_prove_who_it_is_gets_no_password(
     shop = stores[0].shop
     asked = dump_now(stores[0].job("backup"), hosts(shop), quick=True)
     assert asked.code == 0, "with the right authority and name it does answer"
-    values, trusted = EXTERNAL, shop.config_maps["db-ca"]
+    values, trusted = EXTERNAL, shop.config_maps["mariadb-ca"]
     if what == "another name":
         values = merged(EXTERNAL, {"database": {"external": {"host": "other.example.com"}}})
     else:
-        shop.config_maps["db-ca"] = {"ca.crt": other.certificate}
+        shop.config_maps["mariadb-ca"] = {"ca.crt": other.certificate}
     before = shop.rendered
     try:
         pod = shop.pod(stores[0].chart.render(values, release=stores[0].store_id))
@@ -258,7 +312,7 @@ def test_a_server_that_cannot_prove_who_it_is_gets_no_password(
         assert dump.code != 0
         assert re.search("certificate|Hostname|hostname", dump.out), dump.out
     finally:
-        shop.config_maps["db-ca"], shop.rendered = trusted, before
+        shop.config_maps["mariadb-ca"], shop.rendered = trusted, before
 
 
 def hosts(shop: Shop) -> Mount:
@@ -277,7 +331,7 @@ def test_a_store_that_has_no_account_is_told_the_words_that_make_one(
     own = (hosts_file(tmp_path, HOST),)
     shop = Shop(
         wordpress, server, tmp_path, chart.render(EXTERNAL, release="new-shop-aaaaa"), "new_shop_aaaaa", own,
-        config_maps={"db-ca": {"ca.crt": authority.certificate}}, elsewhere=True,
+        config_maps={"mariadb-ca": {"ca.crt": authority.certificate}}, elsewhere=True,
     )  # fmt: skip
     done = shop.pod().set_up()
     assert done.code == 1

@@ -49,20 +49,22 @@ class Server:
     authority: Authority
 
     def admit(self, store_id: str, folder: Path) -> None:
-        """Give a store the authority, and its database and user by the words of docs/database.md."""
-        certificate = {"metadata": {"name": "database-ca"}, "data": {"ca.crt": self.authority.certificate}}
-        self.live.core.create_namespaced_config_map(f"store-{store_id}", certificate)
+        """Give a store the authority, and its database and user, by the words of docs/database.md."""
+        (folder / "ca.crt").write_text(self.authority.certificate)
         (script,) = re.findall(r"```sh\n(store=.*?)```", (ROOT / "docs/database.md").read_text(), re.DOTALL)
-        for name, words in (("kubectl", "cat password"), ("mariadb", "cat > asked")):
+        kubectl = f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.charts.kubectl "$@"'
+        for name, words in (("kubectl", kubectl), ("mariadb", "cat > asked")):
             program = folder / name
             program.write_text(f"#!/bin/sh\n{words}\n")
             program.chmod(0o755)
-        credentials = self.live.core.read_namespaced_secret(f"{store_id}-credentials", f"store-{store_id}").data
-        (folder / "password").write_bytes(base64.b64decode(credentials["mariadb-password"]) + b"\n")
         subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script.replace("tea-house-x7k2m", store_id)],
             cwd=folder,
-            env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
+            env={
+                **os.environ,
+                "PATH": f"{folder}:{os.environ['PATH']}",
+                "KUBECONFIG": str(self.live.instance.kubeconfig),
+            },
             check=True,
         )
         client = new_client_from_config(str(self.live.instance.kubeconfig))
@@ -139,7 +141,7 @@ def _is_ready(pod: Any) -> bool:
 def project(make_project: Callable[[], Project]) -> Project:
     made = make_project()
     made.configure(databaseServer={"namespace": NAMESPACE, "labels": {"app": "primary"}, "port": 3306})
-    made.set_values(database={"external": {"host": HOST, "ca": {"configMap": "database-ca"}}})
+    made.set_values(database={"external": {"host": HOST, "ca": {"configMap": "mariadb-ca"}}})
     made.write(store(TEA), store(BAR, owner="bob"))
     return made
 
