@@ -178,6 +178,42 @@ def test_tasks_wait_while_the_database_is_updated_and_it_waits_for_them(shop: Se
         assert shop.shop.option("test_turn") == "ran"
 
 
+def test_a_program_that_a_task_leaves_running_ends_with_it_and_is_told(shop: ServingShop) -> None:
+    leaves = (
+        "add_action('leaving_task', function () {"
+        " update_option('test_left', 1 + get_option('test_left', 0));"
+        " wp_schedule_single_event(time() - 5, 'leaving_task');"
+        " exec('sleep 1000 > /dev/null 2>&1 &'); });"
+    )
+    with plugin(shop, leaves):
+        shop.php("delete_option('test_left'); wp_schedule_single_event(time() - 5, 'leaving_task');")
+        log = shop.cron(rounds=3, CRON_INTERVAL_SECONDS="0")
+        assert int(shop.shop.option("test_left") or 0) == 3, log
+        assert log.count("cron: tasks: tasks.php left programs running, which were ended") == 1, log
+        assert "turn:" not in log
+        shop.php("wp_clear_scheduled_hook('leaving_task');")
+    assert "tasks:" not in shop.cron()
+
+
+def test_a_turn_that_is_not_to_be_had_any_more_is_told(shop: ServingShop) -> None:
+    """One that gets away from its group, as a daemon does, or one that a killed loop has left."""
+    # Another process has the turn, and its time is over at once.
+    held = (
+        "$file = fopen('/tmp/wordpress.lock', 'c'); flock($file, LOCK_EX);"
+        " define('TASKS_LIMIT_S', -1); require '/etc/store/cron/loop.php';"
+    )
+    loop = f"php -r {shlex.quote(held)}"
+    told = "cron: turn: a program that a task has left running keeps queue, tasks and updates of the database waiting"
+    rounds = {"CRON_ROUNDS": "2", "CRON_QUEUE_SECONDS": "0"}
+    log = shop.run("cron", loop, **rounds).out
+    assert log.count(told) == 1, log
+    # An update of the database may take longer than a task.
+    log = shop.run("cron", f"touch -d '10 min ago' /tmp/wordpress.wanted; {loop}", **rounds).out
+    assert "turn:" not in log
+    shop.place("/tmp/wordpress.wanted").unlink()  # noqa: S108 - in the container
+    assert "turn:" not in shop.cron()
+
+
 def test_a_queue_that_dies_is_told_once_and_again_when_it_is_well(shop: ServingShop) -> None:
     with plugin(shop, "if (defined('DOING_CRON')) { trigger_error('broken plugin', E_USER_ERROR); }"):
         shop.php("as_enqueue_async_action('nothing_of_note');")

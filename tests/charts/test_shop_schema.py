@@ -12,6 +12,8 @@ import pytest
 from tests.containers.image import Done
 from tests.containers.serving import ServingShop
 
+from .test_shop_events import plugin
+
 DUE = 10
 OLDER = "older-pod"
 
@@ -153,6 +155,20 @@ def test_an_update_that_fails_is_told_and_the_shop_serves(shop: ServingShop) -> 
     assert shop.ask("GET", "/")[0] == 200
     assert update(shop).code == 0
     assert state(shop)["failure"] is None
+
+
+def test_a_program_that_an_update_leaves_running_ends_with_it(shop: ServingShop) -> None:
+    """Else the container's turn would be that program's, and neither tasks nor another update would ever run."""
+    set_option(shop, "db_version", "60421")
+    beats = """
+        bash /etc/store/schema/run.sh > /tmp/said 2>&1 &
+        until grep 'the database is updated' /tmp/said; do sleep 0.1; done
+        timeout 30 php -r 'flock(fopen("/tmp/wordpress.lock", "c"), LOCK_EX) && print("its turn is over");'
+    """
+    with plugin(shop, "if (defined('WP_INSTALLING')) { exec('sleep 1000 > /dev/null 2>&1 &'); }"):
+        done = shop.run("cron", beats, SCHEMA_HEARTBEAT_SECONDS="1")
+    assert "the database is updated" in done.out
+    assert "its turn is over" in done.out
 
 
 def test_an_update_waits_for_a_pod_that_sets_itself_up(shop: ServingShop) -> None:

@@ -1,6 +1,6 @@
 <?php
 /**
- * Runs a script that loads WordPress, in a process of its own that always ends.
+ * Runs a script that loads WordPress, in a process of its own that always ends, and everything with it that it started.
  *
  * License: GPL-2.0-or-later
  */
@@ -67,11 +67,17 @@ final class Child
             }
             usleep(50_000);
         }
+        // What it leaves behind would keep this container's turn, and its memory, for as long as it likes. It is of the
+        // group that wordpress.php made.
+        $left = posix_kill(-$status['pid'], 9);
         $read();
         array_map(fclose(...), array_slice($pipes, 0));
         proc_close($process);
         if ($status['exitcode'] === 0) {
-            $this->problems->report($topic, null);
+            $this->problems->report(
+                $topic,
+                $left ? basename($script) . ' left programs running, which were ended; look for the plugin that starts them' : null,
+            );
             return true;
         }
         $how = $status['signaled'] ? "was ended by signal {$status['termsig']}" : "ended with code {$status['exitcode']}";

@@ -29,6 +29,8 @@ const PREFIX = 'wp_';
 /** What one run of WordPress may take. A pod that stops gives it less: see child.php. */
 const TASKS_LIMIT_S = 300;
 const QUEUE_LIMIT_S = 120;
+/** What an update of the database may take, as schema/run.sh has it, and its end. */
+const UPDATE_LIMIT_S = 1860;
 const STATE_INTERVAL_S = 60;
 const DISK_SAID_S = 60;
 const READ_TIMEOUT_S = 20;
@@ -110,6 +112,22 @@ function watch_disk(): void
     }
 }
 
+/** A turn that is not to be had any more is told: a process that nobody waits for has it. */
+function watch_turn(Problems $problems, bool $had): void
+{
+    static $since_s = null;
+    $since_s = $had ? null : $since_s ?? now_s();
+    if ($had) {
+        $problems->report('turn', null);
+    } elseif (now_s() - $since_s > (Turn::updating() ? UPDATE_LIMIT_S : TASKS_LIMIT_S)) {
+        $problems->report(
+            'turn',
+            'a program that a task has left running keeps queue, tasks and updates of the database waiting; delete the pod,'
+            . ' and look for the plugin that starts it',
+        );
+    }
+}
+
 $settings = json_decode((string) file_get_contents(SETTINGS_FILE), true, 8, JSON_THROW_ON_ERROR);
 $interval_s = (int) getenv('CRON_INTERVAL_SECONDS');
 $queue_s = (int) getenv('CRON_QUEUE_SECONDS');
@@ -141,6 +159,7 @@ for ($round = 0; $round < $rounds && !stopping(); $round++) {
         $db->close();
         // While the database is updated nothing of this is done; the next rounds do it.
         $turn = Turn::wanted() ? null : Turn::take();
+        watch_turn($problems, $turn !== null);
         if ($turn !== null && $due && !stopping()) {
             $well = $child->run('queue', __DIR__ . '/queue.php', QUEUE_LIMIT_S);
             // A queue that does not get shorter is not tried all the time.

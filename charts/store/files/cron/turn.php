@@ -50,6 +50,13 @@ final class Turn
         return time() - (int) @filemtime(self::WANTED_FILE) < self::WANTED_S;
     }
 
+    /** Whether an update of the database waits, runs, or was cut off: it takes its wish back when it is done. */
+    public static function updating(): bool
+    {
+        clearstatcache(true, self::WANTED_FILE);
+        return file_exists(self::WANTED_FILE);
+    }
+
     /** @return list<string> the command of a script that loads WordPress, within its memory */
     public static function command(string $script): array
     {

@@ -10,6 +10,9 @@
 
 declare(strict_types=1);
 
+// What a plugin starts is of this process' group, and ends with it: see child.php.
+posix_setpgid(0, 0);
+
 $GLOBALS['store_done'] = false;
 
 /** Marks this process as one that did what it was for. */
