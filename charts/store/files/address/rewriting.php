@@ -323,7 +323,11 @@ function rewrite_keyed(mysqli $db, string $table, array $keys, array $texts, Add
     return $count;
 }
 
-/** As rewrite_table, by value, where no key tells rows apart; page by page along the values' digests. */
+/**
+ * As rewrite_table, by value, where no key tells rows apart or none can be followed; page by page along the values' digests.
+ *
+ * Each value takes a look through the whole table, so 8000 of them take minutes.
+ */
 function rewrite_keyless(mysqli $db, string $table, array $texts, Address $address, array &$kept): int
 {
     $count = 0;
