@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from audit import backups, idempotency, replays
-from audit.records import STORE_BACKUP, Actor, RunRequest
+from audit.records import STORE_BACKUP, Actor, Replay, RunRequest
 from audit.results import Report
 from audit.run import Run
 from stacks.errors import Problem, StoreFailedError, StoresError
@@ -58,18 +58,21 @@ def back_up(
     request = gate.request_of(run.manifest, run.run_id, actor, note, idempotency_key, asked=asked)
     earlier = replays.earlier(gate, run, request)
     if earlier is not None:
-        return BackupResult(
-            tuple(
-                BackedUp(outcome.store_id, str(outcome.metadata["snapshot"]), replayed=True)
-                for outcome in earlier.outcomes
-            )
-        )
+        return _of_replay(earlier)
     before = gate.ledger.parts_done(request)
     done = _done(gate, before)
     if store_ids is None:
         ready = [row.store_id for row in gate.ledger.stores(gate.environment) if row.status == "Ready"]
         store_ids = [*done, *(store_id for store_id in ready if store_id not in done)]
     return _one_by_one(lambda: gate.new_run(actor, report), gate, (request, before, done), store_ids)
+
+
+def _of_replay(earlier: Replay) -> BackupResult:
+    return BackupResult(
+        tuple(
+            BackedUp(outcome.store_id, str(outcome.metadata["snapshot"]), replayed=True) for outcome in earlier.outcomes
+        )
+    )
 
 
 def _one_by_one(
@@ -104,6 +107,8 @@ def _one_by_one(
                     request=one,
                     part=part,
                 )
+        except backups.AlreadyDoneError as done_meanwhile:
+            return _of_replay(done_meanwhile.replay)
         except StoreFailedError as error:
             problems.extend(error.problems)
             found.append(BackedUp(store_id, None, str(error)))

@@ -21,12 +21,20 @@ from audit.backup_server import BackupServer
 from audit.closed import RESTORING
 from audit.context import RunContext
 from audit.limits import Limits
-from audit.records import STORE_BACKUP, Actor, Change, Lease, RunRequest, Settled, StoreOutcome, StoreRow
+from audit.records import STORE_BACKUP, Actor, Change, Lease, Replay, RunRequest, Settled, StoreOutcome, StoreRow
 from components import naming
 from stacks import platform_key
 from stacks.cluster import Cluster
 from stacks.desired import environment_values
-from stacks.errors import AuditIncompleteError, CancelledError, RefusedError, StoreFailedError, StoresError, UsageError
+from stacks.errors import (
+    AuditIncompleteError,
+    CancelledError,
+    DatabaseUnreachableError,
+    RefusedError,
+    StoreFailedError,
+    StoresError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from audit.gate import Gate
@@ -72,6 +80,15 @@ class Snapshot:
         return next((each.partition(":")[2] for each in self.versions if each.startswith("wordpress:")), None)
 
 
+class AlreadyDoneError(Exception):
+    """The same request has succeeded meanwhile; for who takes parts of one, never for people."""
+
+    def __init__(self, replay: Replay) -> None:
+        """Know the result of the earlier request."""
+        super().__init__(replay.run_id)
+        self.replay = replay
+
+
 def take(
     gate: Gate,
     store_id: str,
@@ -108,7 +125,8 @@ def taken(
     """Return the id of a new snapshot, under leases that are held. It is an intent of the ledger's own, as any change.
 
     With `server`, the repositories' server is ready for these stores before. `request` gives it a run id and a key, and
-    `part` says which part of that request it is.
+    `part` says which part of that request it is. Raises AlreadyDoneError where that whole request has succeeded since
+    its key was asked for.
     """
     environment = run.settings.environment
     row = row_of(run.ledger, environment, store_id)
@@ -116,7 +134,9 @@ def taken(
     facts: dict[str, object] = {"backup": reason, "for_run": run.run_id}
     change = Change(store_id, row.name, row.owner, row.cell, STORE_BACKUP, {**facts, **(part or {})})
     asked = request or RunRequest(run_id, environment, run.actor, Limits.of_environment(run.settings), {}, ())
-    run.ledger.admit(replace(asked, changes=(change,), reason=note, leases=tuple(leases)))
+    admission = run.ledger.admit(replace(asked, changes=(change,), reason=note, leases=tuple(leases)))
+    if admission.replayed is not None:
+        raise AlreadyDoneError(admission.replayed)
     outcome = StoreOutcome(store_id, "success", row.status, reason=note, metadata=facts)
     try:
         if server is not None:
@@ -138,11 +158,12 @@ def taken(
 def tried(run: RunContext, leases: Sequence[Lease], store_id: str, reason: Reason, *, note: str) -> str | None:
     """Return why no backup could be made, or None once there is one; it is on record either way.
 
-    Raises AuditIncompleteError where it is not.
+    Raises AuditIncompleteError where it is not, and DatabaseUnreachableError where it cannot be asked for: that is no
+    store's own failure, and the next one would only wait as long.
     """
     try:
         taken(run, leases, store_id, reason, note=note)
-    except AuditIncompleteError:
+    except (AuditIncompleteError, DatabaseUnreachableError):
         raise
     except StoresError as error:
         return str(error)

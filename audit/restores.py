@@ -18,7 +18,7 @@ from audit import schema as schemas
 from audit.backup_server import BackupServer
 from audit.backups import Snapshot
 from audit.closed import Closed
-from audit.records import STORE_RESTORE, Actor, Change, Lease, RunRequest, StoreOutcome, StoreRow
+from audit.records import STORE_RESTORE, Actor, Change, Lease, Replay, RunRequest, StoreOutcome, StoreRow
 from audit.replacement import Replacement, touches
 from audit.results import ProgressEvent, Report, RunResult
 from audit.run import Run
@@ -92,27 +92,23 @@ class Restore:
         LockedError if the same one is in flight.
         """
         self._asked = idempotency.asked("restore", **asdict(asked), keep_undo=self.keep_undo)
+        return self._repeated()
+
+    def _repeated(self) -> RestoreResult | None:
+        """Return what the same request has come to, and know the runs of its parts; None if it is to be made."""
         run = self._run()
         request = self._request(run)
         earlier = replays.earlier(self.gate, run, request)
         if earlier is None:
             self._before = self.gate.ledger.parts_done(request)
             return None
-        last = earlier.outcomes[-1]
-        said = {name: str(value) for name, value in last.metadata.items()}
-        return RestoreResult(
-            run_id=earlier.run_id,
-            store_id=last.store_id,
-            source_id=said["source"],
-            snapshot=said["snapshot"],
-            status=last.status,
-            url=last.url,
-            undo=said.get("undo"),
-            replayed=True,
-        )
+        return _of_replay(earlier)
 
     def carry_out(self, asked: Asked) -> RestoreResult:
-        """Do what is asked. What an earlier try under the same key has made is taken up; see `done`."""
+        """Do what is asked. What an earlier try under the same key has made is taken up; see `done`.
+
+        Where the same request has succeeded since that was asked, its result is returned and nothing is done.
+        """
         if asked.new_name is None:
             return self.in_place(asked.store_id, asked.at)
         return self.into_new(asked.store_id, asked.at, asked.new_name, asked.owner)
@@ -143,6 +139,8 @@ class Restore:
         source = self._source(source_id)
         server = self._server()
         snapshot = self._chosen(server, source_id, at)
+        if self.idempotency_key is not None and (earlier := self._repeated()) is not None:
+            return earlier
         owner = owner or source.owner
         root, environment = self.gate.root, self.gate.environment
         new_id, known = self._named(name)
@@ -258,11 +256,15 @@ class Restore:
         self.cancelled = run.cancelled
         with run.session(self._request(run)) as leases:
             run.observe(leases)
+            # Before anything is backed up or replaced: what was sold since the data was put back would be lost.
+            if (earlier := self.gate.ledger.replayed(self._request(run))) is not None:
+                return _of_replay(earlier)
             undo = self._undo(run, leases, store_id) if self.keep_undo and not fresh else None
             facts = {"snapshot": snapshot.id, "source": source_id, "taken_at": snapshot.taken_at.isoformat()}
             if undo is not None:
                 facts["undo"] = undo
-            self._admit(run, leases, store_id, facts)
+            if (earlier := self._admit(run, leases, store_id, facts)) is not None:
+                return _of_replay(earlier)
             outcome = self._outcome(run, store_id, source_id, snapshot, (server, undo))
             if outcome.outcome == "success":
                 outcome = replace(outcome, metadata={**outcome.metadata, **facts})
@@ -289,7 +291,8 @@ class Restore:
         self._before = (*self._before, request.run_id)
         return snapshot
 
-    def _admit(self, run: Run, leases: Sequence[Lease], store_id: str, facts: Mapping[str, object]) -> None:
+    def _admit(self, run: Run, leases: Sequence[Lease], store_id: str, facts: Mapping[str, object]) -> Replay | None:
+        """Leave the intent on record; return the result of the same request where it has succeeded meanwhile."""
         store = run.manifest.store(store_id)
         assert store is not None  # noqa: S101 - looked for before
         request, part = idempotency.in_part(self._request(run), self._before, more=False)
@@ -297,6 +300,7 @@ class Restore:
         admission = self.gate.ledger.admit(replace(request, changes=(change,), leases=tuple(leases)))
         if admission.denied:
             raise OverLimitError.of([denial.problem for denial in admission.denied])
+        return admission.replayed
 
     def _outcome(
         self, run: Run, store_id: str, source_id: str, snapshot: Snapshot, means: tuple[BackupServer, str | None]
@@ -375,6 +379,21 @@ class Restore:
 
     def _tell(self, store_id: str, text: str) -> None:
         self.report(ProgressEvent(store_id, text))
+
+
+def _of_replay(earlier: Replay) -> RestoreResult:
+    last = earlier.outcomes[-1]
+    said = {name: str(value) for name, value in last.metadata.items()}
+    return RestoreResult(
+        run_id=earlier.run_id,
+        store_id=last.store_id,
+        source_id=said["source"],
+        snapshot=said["snapshot"],
+        status=last.status,
+        url=last.url,
+        undo=said.get("undo"),
+        replayed=True,
+    )
 
 
 def _chooser(seed: str) -> Callable[[str], str]:

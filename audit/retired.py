@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING, Final
 
 from audit import backups, idempotency, replays
 from audit.backup_server import BackupServer
-from audit.records import STORE_BACKUPS_PRUNE, Actor, Change, Settled, StoreOutcome, StoreRow
+from audit.records import STORE_BACKUPS_PRUNE, Actor, Change, Replay, Settled, StoreOutcome, StoreRow
 from audit.results import Report
 from audit.run import Run
 from components import naming
-from stacks.errors import CancelledError, Problem, RefusedError, StoreFailedError, StoresError
+from stacks.errors import (
+    CancelledError,
+    DatabaseUnreachableError,
+    Problem,
+    RefusedError,
+    StoreFailedError,
+    StoresError,
+)
 
 if TYPE_CHECKING:
     from audit.gate import Gate
@@ -122,7 +129,7 @@ def prune(
     """Remove these repositories, one after the other; each is an intent and an outcome of the ledger's.
 
     One that cannot be removed does not stop the others. Raises where nothing can be said of any of them. `asked` tells
-    the request from others under its key.
+    the request from others under its key; where it has succeeded since that was asked, its result is returned.
     """
     if not chosen:
         return []
@@ -131,7 +138,10 @@ def prune(
     rows = {row.store_id: row for row in gate.ledger.stores(gate.environment, include_deleted=True)}
     cells = {rows[each.store_id].cell for each in chosen if each.store_id in rows}
     server = backups.server_of(gate)
+    done: dict[str, Pruned] = {}
     with run.session(request, cells=cells or {naming.FIRST_CELL}) as leases:
+        if (earlier := gate.ledger.replayed(request)) is not None:
+            return _of_replay(earlier)
         stay = {each.store_id: why for each in chosen if (why := _why_it_stays(gate, each)) is not None}
         going = [each for each in chosen if each.store_id not in stay]
         before = gate.ledger.parts_done(request)
@@ -139,8 +149,16 @@ def prune(
         changes = tuple(_change(each, rows[each.store_id].cell, part) for each in going)
         if changes:
             server.ensure(backups.known_ids(gate))
-            gate.ledger.admit(replace(request, changes=changes, leases=tuple(leases)))
-        done = {each.store_id: _pruned(gate, run, server, (each, note)) for each in going}
+            admission = gate.ledger.admit(replace(request, changes=changes, leases=tuple(leases)))
+            if admission.replayed is not None:
+                return _of_replay(admission.replayed)
+        try:
+            for each in going:
+                done[each.store_id] = _pruned(gate, run, server, (each, note))
+        except DatabaseUnreachableError:
+            # Its own words are about one question only, and the intents that are left are closed by the next run.
+            run.tell(None, f"{len(done)} of {len(going)} were gone through, which is on record")
+            raise
     if run.cancelled.is_set():
         raise CancelledError(f"run {run.run_id}", "it was stopped", "run it again to go on")
     return [done.get(each.store_id) or Pruned(each.store_id, None, stay[each.store_id]) for each in chosen]
@@ -153,8 +171,10 @@ def pruned_before(
     run = gate.new_run(actor, report)
     request = gate.request_of(run.manifest, run.run_id, actor, None, idempotency_key, asked=asked)
     earlier = replays.earlier(gate, run, request)
-    if earlier is None:
-        return None
+    return None if earlier is None else _of_replay(earlier)
+
+
+def _of_replay(earlier: Replay) -> list[Pruned]:
     return [
         Pruned(outcome.store_id, int(str(outcome.metadata["snapshots"])), replayed=True) for outcome in earlier.outcomes
     ]
@@ -174,14 +194,16 @@ def _pruned(gate: Gate, run: Run, server: BackupServer, asked: tuple[Retired, st
     snapshots, problem = None, _why_it_stays(gate, retired)
     if run.cancelled.is_set():
         problem = "the run was stopped"
-    if problem is None:
+    begun = problem is None
+    if begun:
         try:
             snapshots = _remove(server, store_id, lambda text: run.tell(store_id, text), cancelled=run.cancelled)
         except StoresError as error:
             problem = str(error)
     if problem is not None:
         ended: Settled = "cancelled" if run.cancelled.is_set() else "failure"
-        run.put_on_record(run.run_id, replace(outcome, outcome=ended, reason=problem), "its backups were being removed")
+        outcome = replace(outcome, outcome=ended, reason=problem, reached_engine=begun)
+        run.put_on_record(run.run_id, outcome, "its backups were being removed")
         return Pruned(store_id, None, problem)
     facts["snapshots"] = snapshots
     run.put_on_record(run.run_id, outcome, "its backups were removed")
@@ -189,8 +211,11 @@ def _pruned(gate: Gate, run: Run, server: BackupServer, asked: tuple[Retired, st
 
 
 def _why_it_stays(gate: Gate, retired: Retired) -> str | None:
+    """Return why a repository must not go, or None. Raises DatabaseUnreachableError, which is no reason of its own."""
     try:
         _require_gone(gate, retired)
+    except DatabaseUnreachableError:
+        raise
     except StoresError as error:
         return str(error)
     return None

@@ -46,7 +46,9 @@ def before_another(
         elif why is not None:
             told = f"it stays as it was: {why}"
             context.tell(store_id, told, "Failed")
-            stay[store_id] = StoreOutcome(store_id, "failure", "Failed", reason=told, url=wanted.url)
+            stay[store_id] = StoreOutcome(
+                store_id, "failure", "Failed", reason=told, url=wanted.url, reached_engine=False
+            )
     return stay
 
 

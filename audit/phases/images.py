@@ -31,5 +31,7 @@ def behind(context: RunContext, observation: Observation, admitted: tuple[Change
             back = f"`stores rollback {store_id} --restore-backup` goes back with the data of that time"
             told = f"it stays as it was: image {tag} cannot be gone back to alone: {why}; {back}"
             context.tell(store_id, told, "Failed")
-            outcomes[store_id] = StoreOutcome(store_id, "failure", "Failed", reason=told, url=wanted.url)
+            outcomes[store_id] = StoreOutcome(
+                store_id, "failure", "Failed", reason=told, url=wanted.url, reached_engine=False
+            )
     return outcomes

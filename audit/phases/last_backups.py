@@ -61,5 +61,7 @@ def take(context: RunContext, admitted: tuple[Change, ...], leases: Sequence[Lea
             cure = f"correct the cause, or run `stores up --without-final-backup {change.store_id}`"
             told = f"it stays, because its last backup failed: {reason}; {cure}"
             context.tell(change.store_id, told, "Deleting")
-            failed[change.store_id] = StoreOutcome(change.store_id, "failure", "Deleting", reason=told)
+            failed[change.store_id] = StoreOutcome(
+                change.store_id, "failure", "Deleting", reason=told, reached_engine=False
+            )
     return failed

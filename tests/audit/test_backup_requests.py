@@ -100,6 +100,27 @@ def test_what_failed_is_made_again_and_nothing_else(gate: Gate, made: Backups, f
     assert all(one.replayed for one in backed_up(gate).stores)
 
 
+@pytest.mark.parametrize("parts_before", [0, 1])
+def test_what_succeeded_since_its_key_was_asked_for_is_not_backed_up_again(
+    gate: Gate, made: Backups, monkeypatch: pytest.MonkeyPatch, parts_before: int
+) -> None:
+    firsts: list[BackupResult] = []
+    server_of, asked = backups.server_of, []
+
+    def meanwhile(of: Any) -> Any:
+        asked.append(of)
+        if len(asked) == parts_before + 1:
+            firsts.append(backed_up(gate))
+        return server_of(of)
+
+    monkeypatch.setattr(backups, "server_of", meanwhile)
+    second = backed_up(gate)
+    assert told(second) == [(store_id, True, True) for store_id in ALL]
+    assert [one.snapshot for one in second.stores] == [one.snapshot for one in firsts[0].stores]
+    assert sorted(made.made) == sorted(ALL)
+    assert gate.ledger.open_runs(gate.environment) == []
+
+
 @pytest.mark.parametrize("other", [(TEA,), None, (TEA, BAR, "new-eeeee")])
 def test_other_stores_under_the_same_key_are_another_request(
     gate: Gate, made: Backups, other: tuple[str, ...] | None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from audit import aftermath, anchors, backups, live
+from audit import aftermath, anchors, backups, bookkeeping, live
 from audit.closed import RESTORING
 from audit.gate import Gate
 from audit.ledger import Ledger
@@ -202,6 +202,43 @@ def test_a_store_whose_last_backup_fails_stays(runs: Runs, monkeypatch: pytest.M
     assert (kept.outcome, kept.status) == ("failure", "Deleting")
     assert "it stays, because its last backup failed" in str(kept.reason)
     assert logged(runs) == [("unknown", None), ("failure", None)]
+
+
+def test_a_lost_database_is_no_stores_own_failure_and_is_waited_for_once(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.phases.last_backups.environment_values", lambda *_: {"backup": {"enabled": True}})
+    monkeypatch.setattr(live, "claims", lambda *_: [object()])
+    run = runs.new("run-1")
+    run.settings = Settings(environment=ENV, protected=True)
+    waits: list[str] = []
+
+    def away(*_: Any, **__: Any) -> Any:
+        waits.append("stores")
+        raise DatabaseUnreachableError("ledger", "read timed out (nothing was changed)", "check the server")
+
+    leaving = tuple(Change(f"tea-{number}", "tea", "alice", "01", STORE_DELETE, {}) for number in range(4))
+    with run.session(cells={"01"}) as leases:
+        monkeypatch.setattr(runs.ledger, "stores", away)
+        with pytest.raises(DatabaseUnreachableError):
+            last_backups.take(run, leaving, leases)
+    assert waits == ["stores"]
+
+
+def test_stores_that_stay_were_not_changed_whatever_the_database_does_then(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    final = Final(runs, monkeypatch, volumes=2)
+    monkeypatch.setattr(backups, "make", fail)
+    kept = final.kept()
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise DatabaseUnreachableError("ledger", "gone", "start it")
+
+    monkeypatch.setattr(runs.ledger, "settle", away)
+    with pytest.raises(DatabaseUnreachableError, match="no store was changed") as caught:
+        bookkeeping.settle(final.run, SimpleNamespace(snapshots={}), kept)  # type: ignore[arg-type]
+    assert caught.value.exit_code == 5
 
 
 def test_only_a_store_without_any_volume_goes_without_a_backup(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

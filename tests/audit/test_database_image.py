@@ -177,7 +177,7 @@ def test_a_store_whose_backup_fails_keeps_its_database_as_it_is(
 ) -> None:
     lives(NOW, pod(NOW, ready=True))
     stay, _ = before_engine(monkeypatch, with_server(NEXT), applied=with_server(NOW), failure="the volume is full")
-    assert (stay[TEA].outcome, stay[TEA].status) == ("failure", "Failed")
+    assert (stay[TEA].outcome, stay[TEA].status, stay[TEA].reached_engine) == ("failure", "Failed", False)
     assert f"it stays as it was: the backup before MariaDB {NOW} becomes {NEXT} failed" in str(stay[TEA].reason)
 
 

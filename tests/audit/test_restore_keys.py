@@ -42,9 +42,12 @@ class Data:
         self.loaded: list[str] = []
         self.result: JobResult = JobResult(succeeded=True, container="files")
         self.meanwhile: Any = lambda: None
+        self.while_listing: Any = lambda: None
         self.image = IMAGE
 
     def listed(self, *_: object, **__: object) -> list[Snapshot]:
+        meanwhile, self.while_listing = self.while_listing, lambda: None
+        meanwhile()
         return [Snapshot(SNAPSHOT, NOON, "manual", (f"wordpress:{self.image}", "mariadb:11.8"), None, None)]
 
     def load(self, store_id: str, *_: object) -> JobResult:
@@ -241,6 +244,57 @@ def test_a_restore_in_place_is_done_once_and_its_way_back_is_told_again(gate: Ga
     assert (again.replayed, again.undo, again.snapshot, again.run_id) == (True, UNDO, SNAPSHOT, first.run_id)
     assert data.loaded == [TEA]
     assert counted(gate, STORE_BACKUP) == ["unknown", "success"]
+
+
+@pytest.mark.parametrize("asked", [Asked(TEA), COPY])
+def test_a_restore_that_succeeded_since_its_key_was_asked_for_is_not_done_again(
+    gate: Gate, world: SmallWorld, data: Data, asked: Asked
+) -> None:
+    firsts: list[RestoreResult] = []
+    data.while_listing = lambda: firsts.append(restore(gate, asked))
+    second = restore(gate, asked)
+    (first,) = firsts
+    assert (first.replayed, second.replayed) == (False, True)
+    assert (second.run_id, second.store_id, second.undo) == (first.run_id, first.store_id, first.undo)
+    assert data.loaded == [first.store_id]
+    assert world.existing() == {TEA, first.store_id}
+    assert set(blocks(gate)) == {TEA, first.store_id}
+    assert counted(gate, STORE_RESTORE) == ["unknown", "success"]
+    assert len(counted(gate, STORE_BACKUP)) == (2 if first.undo else 0)
+    assert gate.ledger.open_runs(gate.environment) == []
+
+
+@pytest.mark.parametrize("asked", [Asked(TEA), COPY])
+def test_a_restore_that_failed_since_its_key_was_asked_for_is_gone_on_with(
+    gate: Gate, world: SmallWorld, data: Data, asked: Asked
+) -> None:
+    firsts: list[RestoreResult] = []
+
+    def fail() -> None:
+        data.result = FAILED
+        firsts.append(restore(gate, asked))
+        data.result = JobResult(succeeded=True, container="files")
+
+    data.while_listing = fail
+    second = restore(gate, asked)
+    assert (second.status, second.replayed, second.store_id) == ("Ready", False, firsts[0].store_id)
+    assert data.loaded == [second.store_id] * 2
+    assert world.existing() == {TEA, second.store_id}
+    assert restore(gate, asked).run_id == second.run_id
+
+
+def test_a_result_that_only_the_admission_finds_is_told_and_nothing_is_replaced(
+    gate: Gate, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = restore(gate, Asked(TEA))
+    monkeypatch.setattr(gate.ledger, "replayed", lambda _request: None)
+    monkeypatch.setattr(gate.ledger, "parts_done", lambda _request: ())
+    work = Restore(gate, ALICE, lambda _event: None, keep_undo=True, idempotency_key=KEY)
+    assert work.done(Asked(TEA)) is None
+    work.keep_undo = False  # what is there is not backed up, which would find it too
+    again = work.carry_out(Asked(TEA))
+    assert (again.replayed, again.run_id) == (True, first.run_id)
+    assert data.loaded == [TEA]
 
 
 def test_a_restore_in_place_that_failed_is_done_again(gate: Gate, data: Data) -> None:

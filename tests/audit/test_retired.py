@@ -247,6 +247,54 @@ def test_the_same_request_is_answered_with_what_went_and_removes_nothing_more(
         again(gate, "other")
 
 
+@pytest.mark.parametrize("only_admission", [False, True])
+def test_a_prune_that_succeeded_since_its_key_was_asked_for_removes_nothing_more(
+    gate: Gate, clock: FakeClock, removed: list[str], monkeypatch: pytest.MonkeyPatch, *, only_admission: bool
+) -> None:
+    clock.move(days=91)
+    assert again(gate) is None
+    chosen = of_all(gate)  # type: ignore[arg-type]
+    prune(gate, chosen, actor=ALICE, idempotency_key="monthly", asked="all")  # type: ignore[arg-type]
+    if only_admission:
+        monkeypatch.setattr(gate.ledger, "replayed", lambda _request: None)
+        monkeypatch.setattr(gate.ledger, "parts_done", lambda _request: ())
+    (done,) = prune(gate, chosen, actor=ALICE, idempotency_key="monthly", asked="all")  # type: ignore[arg-type]
+    assert (done.store_id, done.snapshots, done.replayed) == (GONE, 7, True)
+    assert removed == [GONE]
+    assert len(gate.ledger.entries(ENVIRONMENT, action="store.backups.prune")) == 2
+
+
+@pytest.mark.parametrize("removals", [0, 1])
+def test_a_database_that_is_lost_is_waited_for_once_and_is_no_repositorys_own_failure(
+    gate: Gate, clock: FakeClock, removed: list[str], monkeypatch: pytest.MonkeyPatch, removals: int
+) -> None:
+    delete(gate.ledger, THERE)
+    gate.blocks.clear()
+    clock.move(days=91)
+    chosen = of_all(gate)  # type: ignore[arg-type]
+    assert len(chosen) == 2
+    known, asked = gate.ledger.stores, retired._why_it_stays
+    waits: list[str] = []
+
+    def away(*_: object, **__: object) -> None:
+        waits.append("stores")
+        raise DatabaseUnreachableError("ledger", "read timed out (nothing was changed)", "check the server")
+
+    def why(*given: Any) -> str | None:
+        monkeypatch.setattr(gate.ledger, "stores", away if len(removed) == removals and open_now() else known)
+        return asked(*given)
+
+    def open_now() -> bool:
+        return removals == 0 or bool(gate.ledger.open_runs(ENVIRONMENT))
+
+    monkeypatch.setattr(retired, "_why_it_stays", why)
+    with pytest.raises(DatabaseUnreachableError):
+        prune(gate, chosen, actor=ALICE)  # type: ignore[arg-type]
+    assert (waits, len(removed)) == (["stores"], removals)
+    told = f"{removals} of 2 were gone through, which is on record"
+    assert (told in gate.runs.told) == (removals > 0)
+
+
 def test_a_prune_that_failed_is_resumed_under_its_key(
     gate: Gate, clock: FakeClock, removed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

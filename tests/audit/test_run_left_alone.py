@@ -58,7 +58,7 @@ def database(at: int, images: dict[str, int]) -> Schema:
 def test_a_block_with_an_image_that_is_older_than_the_database_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schemas, "ask", lambda *_: database(2, {OLD: 1, NEW: 2}))
     outcome = images.behind(run(), observed(desired={TEA: wanted(TEA, OLD)}), changed())[TEA]
-    assert (outcome.outcome, outcome.status) == ("failure", "Failed")
+    assert (outcome.outcome, outcome.status, outcome.reached_engine) == ("failure", "Failed", False)
     assert f"it stays as it was: image {OLD} cannot be gone back to alone" in str(outcome.reason)
     assert f"`stores rollback {TEA} --restore-backup`" in str(outcome.reason)
 
