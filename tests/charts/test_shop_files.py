@@ -182,3 +182,30 @@ def test_a_kept_wp_content_loses_only_what_was_half_copied(
         place: whole[place] for place in parts
     }
     assert not (content / ".store-making").exists()
+
+
+@pytest.mark.parametrize("missing", [None, "wp-includes/version.php", "wp-content/plugins/woocommerce/woocommerce.php"])
+def test_a_kept_wp_content_whose_folder_is_the_nodes_is_filled_whole_at_the_first_start(
+    new_pod: Callable[..., Pod], whole: Mapping[str, int], missing: str | None
+) -> None:
+    """As a kubelet makes it. The image's tar may not set its mode, and fails after it has copied everything, or not."""
+    pod = new_pod("persistent")
+    content = pod.place("/var/www/html/wp-content", "wordpress-files")
+    os.chown(content, 0, WEB_USER)
+    content.chmod(0o2777)
+    lost = f"rm {missing}" if missing else "true"
+    shim = (
+        "mkdir /tmp/bin; cat > /tmp/bin/tar <<'TAR'\n#!/bin/bash\n"
+        f'/usr/bin/tar "$@"; code=$?; case " $* " in *" --extract "*) {lost};; esac; exit $code\n'
+        f"TAR\nchmod +x /tmp/bin/tar; PATH=/tmp/bin:$PATH {FILL}"
+    )
+    done = pod.run("wordpress-files", shim)
+    assert "Cannot change mode" in done.out
+    if missing:
+        assert done.code != 0, done
+        assert not (pod.folder / "code/.store-complete").exists()
+        done = pod.run("wordpress-files")
+    assert done.code == 0, done
+    now = {**files(pod.folder / "code"), **{f"wp-content/{place}": size for place, size in files(content).items()}}
+    assert now == whole
+    assert (pod.folder / "code/wp-config.php").stat().st_size > 0

@@ -99,7 +99,9 @@ function main(): void
     $about = json_decode(file_get_contents('/restore/data/store.json'), true, 8, JSON_THROW_ON_ERROR);
     mysqli_report(MYSQLI_REPORT_ERROR | MYSQLI_REPORT_STRICT);
     $password = secret('/etc/store/credentials/mariadb-password');
-    $db = connect_to(getenv('DATABASE_ADDRESS'), getenv('DATABASE_USER'), $password, getenv('DATABASE_NAME'));
+    // The pod's environment may be an older chart's, whose scripts changed under it.
+    $address = getenv('DATABASE_ADDRESS') ?: getenv('DATABASE_HOST');
+    $db = connect_to($address, getenv('DATABASE_USER'), $password, getenv('DATABASE_NAME'));
     $db->set_charset('utf8mb4');
     foreach (settle_address($db, $about['url'], getenv('STORE_URL')) as $line) {
         echo "address: $line\n";

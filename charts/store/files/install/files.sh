@@ -35,7 +35,30 @@ if [ "$STORE_WP_CONTENT" = persistent ]; then
 else
   find . -mindepth 1 -maxdepth 1 -exec rm -rf {} +
 fi
-docker-ensure-installed.sh
+
+# The size and the place of each file that is to be copied into a kept wp-content's pod, below a folder that has them.
+listed() {
+  cd "$1"
+  find . -path ./wp-content -prune -o -type f -printf '%s %p\n'
+  while IFS= read -r folder; do
+    find "wp-content/$folder" -type f -printf '%s %p\n'
+  done < "$2"
+}
+
+is_whole() {
+  missing=$(comm -23 <(listed /usr/src/wordpress "$PWD/$making" | sort) <(listed . "$PWD/$making" | sort))
+  [ -z "$missing" ] || { echo "files: not as the image has it: $missing" | head -n 20 >&2; return 1; }
+}
+
+code=0
+docker-ensure-installed.sh || code=$?
+if [ "$code" -ne 0 ]; then
+  # A volume's own folder is the node's: tar copies everything, and fails in the end because it may not set its mode.
+  if [ "$STORE_WP_CONTENT" != persistent ] || ! is_whole; then
+    exit "$code"
+  fi
+  docker-ensure-installed.sh
+fi
 if [ "$STORE_WP_CONTENT" = persistent ]; then
   # Only a first start, or a new image's own folders, have written what must be on the disk before the list goes.
   [ ! -s "$making" ] || sync -f "$making"
